@@ -1,0 +1,1 @@
+"""Traffic with known incidents in it, for the demo, tests and load runs."""

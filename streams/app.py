@@ -1,0 +1,94 @@
+"""The whole dataflow on one screen.
+
+`dataflow` says which topics each stage reads, where its state lives and what it writes;
+`run_worker` runs it, `topology_text` prints it, and the README shows that print.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from streams.provision import TopicsError
+from streams.rules import RuleSet
+from streams.stages import DetectCore, IncidentsCore
+from streams.units import Stage
+from streams.worker import configure_logging, serve, wait_for_broker
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
+    """Return the stages: which topics each reads, where its state lives, what it writes."""
+    topic, partitions = settings.topic, settings.partitions
+    return (
+        Stage(
+            name="detect",
+            topics=tuple(
+                map(topic, ("tasks", "calls", "security", "reviews", "changes", "queues", "profiles"))
+            ),
+            reads=(topic("tasks"), topic("security")),
+            writes=(topic("findings"), topic("windows"), topic("dead-letters")),
+            state_topic=topic("state"),
+            partitions=partitions,
+            make_core=lambda partition: DetectCore(settings, rules, partition),
+        ),
+        Stage(
+            name="incidents",
+            topics=(topic("findings"), topic("controls")),
+            reads=(topic("findings"),),
+            writes=(topic("alerts"),),
+            state_topic=topic("incidents-state"),
+            partitions=1,
+            make_core=lambda partition: IncidentsCore(settings, partition),
+        ),
+    )
+
+
+def topology_text(settings: Settings, rules: RuleSet) -> str:
+    """Return the dataflow as text, one stage after the other."""
+    lines = []
+    for stage in dataflow(settings, rules):
+        units = f"{stage.name}/0" + (f" … {stage.name}/{stage.partitions - 1}" if stage.partitions > 1 else "")
+        waiting = [name for name in stage.topics if name not in stage.reads]
+        lines += [
+            f"{stage.name}  (units {units}; one transaction per epoch and unit)",
+            *(f"    ──► reads  {name}" for name in stage.reads),
+            *(f"    ··· holds  {name}" for name in waiting),
+            f"    ◄─► state  {stage.state_topic}",
+            *(f"    ──► writes {name}" for name in stage.writes),
+            "",
+        ]
+    return "\n".join(lines).rstrip()
+
+
+def run_worker(settings: Settings) -> int:
+    """Run one worker until SIGTERM or SIGINT.
+
+    Returns:
+        0 after a clean stop, 1 after a crash, 2 when topics or rules do not fit.
+    """
+    configure_logging(settings)
+    try:
+        rules = rules_of(settings)
+        limits = asyncio.run(wait_for_broker(settings))
+    except (TopicsError, ValueError) as error:
+        log.error("worker.refused", error=str(error))
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return serve(settings, dataflow(settings, rules), limits)
+
+
+
+def rules_of(settings: Settings) -> RuleSet:
+    """Return the rules that the settings name, or the built-in ones.
+
+    Raises:
+        ValueError: the file is missing or a rule is not allowed; the message says which.
+    """
+    return RuleSet.read(settings.rules_file) if settings.rules_file else RuleSet.default()

@@ -1,0 +1,475 @@
+"""Records of a fetched batch, decoded into columns or events, or refused with a reason.
+
+Finished tasks are read in columns, all records of a batch at once; what is odd in any way is
+read record by record with fastavro, which alone decides what is refused and why. So one broken
+record costs its neighbours nothing, and the outcome of a record never depends on its batch.
+
+A field the reader does not use is skipped: its length is judged, its content is not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from streams import schemas
+from streams.batch import Refusal
+from streams.columns import (
+    AUTOMATED,
+    ESCALATED,
+    FAILED,
+    UNKNOWN,
+    DictColumn,
+    SecurityEvent,
+    TaskColumns,
+)
+from streams.cursor import Plan, Spans, Text
+from streams.keys import MAX_ID, Keys, Partitioner
+from streams.reasons import DeadLetterReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from streams.batch import FetchedBatch, Header
+    from streams.cursor import Column
+
+T = TypeVar("T")
+
+END_OF_TIME = 4_102_444_800_000
+"""2100-01-01 UTC in ms: no event time is this late."""
+MAX_COST_USD = 1e9
+MAX_DURATION_MS = 1e12
+MAX_TOKENS = 2**40
+
+_TOKENS = ("input_tokens", "output_tokens", "cached_tokens")
+_RANGES: dict[str, tuple[float, float]] = {
+    "occurred_at": (0, END_OF_TIME - 1),
+    "duration_ms": (0, MAX_DURATION_MS),
+    "cost_usd": (0, MAX_COST_USD),
+    **dict.fromkeys(_TOKENS, (0, MAX_TOKENS)),
+}
+"""Smallest and largest value of each numeric field; NaN lies in no range."""
+_IDS = ("event_id", "tenant", "agent_id", "task_type")
+_OUTCOMES = {"AUTOMATED": AUTOMATED, "ESCALATED": ESCALATED, "FAILED": FAILED}
+_WANTED = (*_IDS, *_RANGES, "outcome")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded(Generic[T]):
+    """What a batch gave.
+
+    Attributes:
+        rows: int64[m], the indices of the good records in the batch, ascending.
+        value: the m good records.
+        refused: the others, by index ascending.
+    """
+
+    rows: NDArray[np.int64]
+    value: T
+    refused: list[Refusal]
+
+
+class TaskDecoder:
+    """Decodes batches of the tasks topic.
+
+    Args:
+        partitions: number of partitions of the topic.
+        partitioner: how producers choose a partition; see `Keys`.
+        known: schemas older and newer producers write TaskFinished with, by fingerprint; the
+            current one is always known.
+
+    Raises:
+        ValueError: a known schema lacks a field without which a task cannot be counted.
+    """
+
+    def __init__(
+        self,
+        *,
+        partitions: int,
+        partitioner: Partitioner = "murmur2",
+        known: Mapping[bytes, schemas.Schema] | None = None,
+    ) -> None:
+        self._keys = Keys(partitions, partitioner)
+        self._reader = _Reader("TaskFinished", _projection("TaskFinished", _WANTED), known)
+        self._plans = [
+            (int.from_bytes(mark, "little"), plan)
+            for mark, schema in self._reader.writers.items()
+            if (plan := _plan(schema)) is not None
+        ]
+
+    def decode(self, batch: FetchedBatch) -> Decoded[TaskColumns]:
+        """Decode all records of a batch."""
+        if len(batch) < _FEW:
+            return _merged(*self._singles(batch, np.arange(len(batch))))
+        values = [value or b"" for value in batch.values]
+        text = Text(values)
+        size = np.fromiter(map(len, values), np.int64, len(values))
+        end = np.cumsum(size)
+        start = end - size
+        rest = np.ones(len(values), np.bool_)
+        parts: list[tuple[NDArray[np.int64], TaskColumns]] = []
+        framed = (size >= schemas.FRAME) & ((text.words[start] & _MARKER_MASK) == _MARKER)
+        marks = text.words[start + len(schemas.MARKER)]
+        for mark, plan in self._plans:
+            rows = np.flatnonzero(framed & (marks == mark))
+            if len(rows):
+                raw, regular = plan.read(text, start[rows] + schemas.FRAME, end[rows])
+                done, columns = self._select(raw, regular, rows, batch)
+                rest[rows[done]] = False
+                parts.append((rows[done], columns))
+            if len(rows) == len(values):
+                break
+        singles, refused = self._singles(batch, np.flatnonzero(rest))
+        parts.extend(singles)
+        return _merged(parts, refused)
+
+    def _select(
+        self,
+        raw: dict[str, Column],
+        regular: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        batch: FetchedBatch,
+    ) -> tuple[NDArray[np.int64], TaskColumns]:
+        """Return the rows of `raw` that keep all limits, and their columns."""
+        with np.errstate(all="ignore"):  # the floats of a broken record can be anything
+            good, numbers, texts = _within_limits(raw, regular)
+        codes, names = texts["task_type"].distinct()
+        types = [_name(name) for name in names]
+        good &= np.fromiter((name is not None for name in types), np.bool_, len(types))[codes]
+        whole = len(rows) == len(batch)
+        keys = batch.keys if whole else [batch.keys[row] for row in rows.tolist()]
+        tenant, agent, named = self._keys.columns(
+            keys, texts["tenant"], texts["agent_id"], batch.partition
+        )
+        good &= named
+        good[good] = _event_ids(texts["event_id"], good)
+        columns = TaskColumns(
+            occurred_at=numbers["occurred_at"],
+            outcome=numbers["outcome"].astype(np.int8),
+            cost_micro=_rounded(numbers["cost_usd"], good, 1e6),
+            duration_us=_rounded(numbers["duration_ms"], good, 1e3),
+            input_tokens=numbers["input_tokens"],
+            output_tokens=numbers["output_tokens"],
+            cached_tokens=numbers["cached_tokens"],
+            tenant=tenant,
+            agent=agent,
+            task_type=DictColumn(codes, types),
+        )
+        done = np.flatnonzero(good)
+        return done, columns if len(done) == len(rows) else columns.take(done)
+
+    def _singles(
+        self, batch: FetchedBatch, rows: NDArray[np.int64]
+    ) -> tuple[list[tuple[NDArray[np.int64], TaskColumns]], list[Refusal]]:
+        """Decode the records at `rows` one by one."""
+        found: list[dict[str, Any]] = []
+        kept: list[int] = []
+        refused: list[Refusal] = []
+        for row in rows.tolist():
+            try:
+                found.append(_checked(self._reader, self._keys, batch, row))
+                kept.append(row)
+            except schemas.DecodeError as error:
+                refused.append(Refusal(row, error.reason, error.detail))
+        return [(np.array(kept, np.int64), _columns_of(found))] if kept else [], refused
+
+
+class SecurityDecoder:
+    """Decodes batches of the security topic; the parameters are those of `TaskDecoder`."""
+
+    def __init__(
+        self,
+        *,
+        partitions: int,
+        partitioner: Partitioner = "murmur2",
+        known: Mapping[bytes, schemas.Schema] | None = None,
+    ) -> None:
+        self._keys = Keys(partitions, partitioner)
+        self._reader = _Reader("SecurityEvent", schemas.get("SecurityEvent"), known)
+
+    def decode(self, batch: FetchedBatch) -> Decoded[list[SecurityEvent]]:
+        """Decode all records of a batch."""
+        return _each(
+            batch, lambda row: SecurityEvent(**_checked(self._reader, self._keys, batch, row))
+        )
+
+
+class RecordDecoder:
+    """Decodes batches of a topic of ours, such as the findings: any key, any field values.
+
+    Args:
+        name: name of the schema.
+        known: other schemas it is written with, by fingerprint.
+    """
+
+    def __init__(self, name: str, known: Mapping[bytes, schemas.Schema] | None = None) -> None:
+        self._reader = _Reader(name, schemas.get(name), known)
+
+    def decode(self, batch: FetchedBatch) -> Decoded[list[dict[str, Any]]]:
+        """Decode all records of a batch."""
+        return _each(batch, lambda row: self._reader.read(batch.values[row]))
+
+
+def dead_letter(
+    batch: FetchedBatch, refusal: Refusal, max_bytes: int
+) -> tuple[bytes | None, bytes | None, list[Header]]:
+    """Build the record that sets a refused one aside: its own bytes, and why in the headers.
+
+    Where key and value do not fit, the value is cut, then the key; the headers `cut` and
+    `key-cut` then give the original size.
+
+    Args:
+        batch: the batch the record came in.
+        refusal: which record, and why.
+        max_bytes: largest record the dead-letter topic takes, with all that surrounds it.
+
+    Returns:
+        Key, value and headers; a null key or value stays null.
+
+    Raises:
+        ValueError: `max_bytes` is too small for the headers alone.
+    """
+    row = refusal.index
+    key, value = batch.keys[row], batch.values[row]
+    headers: list[Header] = [
+        ("reason", refusal.reason.value.encode()),
+        ("detail", refusal.detail.encode(errors="replace")[:_MAX_DETAIL]),
+        ("topic", batch.topic.encode()),
+        ("partition", str(batch.partition).encode()),
+        ("offset", str(int(batch.offsets[row])).encode()),
+        ("timestamp", str(int(batch.timestamps[row])).encode()),
+    ]
+    room = max_bytes - _ENVELOPE - sum(len(name) + len(text) + 10 for name, text in headers)
+    if room < 0:
+        raise ValueError(f"max_bytes={max_bytes} leaves no room beside the headers")
+    if key is not None and len(key) > room:
+        headers.append(("key-cut", str(len(key)).encode()))
+        key = key[:room]
+    room -= len(key or b"")
+    if value is not None and len(value) > room:
+        headers.append(("cut", str(len(value)).encode()))
+        value = value[:room]
+    return key, value, headers
+
+
+_MAX_DETAIL = 512
+_ENVELOPE = 256
+"""Bytes of a record batch and a record around key, value and headers, with room for the cuts."""
+_MARKER = np.uint64(int.from_bytes(schemas.MARKER, "little"))
+_MARKER_MASK = np.uint64(0xFFFF)
+_FEW = 24
+"""Fewer records are read sooner one by one than in columns."""
+_MAX_ID_BYTES = 4 * MAX_ID
+
+
+class _Reader:
+    """Reads single values written with any of some schemas of one record.
+
+    Attributes:
+        writers: the schemas by fingerprint, the current one first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reader: schemas.Schema,
+        known: Mapping[bytes, schemas.Schema] | None,
+    ) -> None:
+        current = schemas.get(name)
+        self._reader = reader
+        self._name = name
+        self.writers = {current.fingerprint: current, **(known or {})}
+        needed = {field["name"] for field in reader.raw["fields"] if "default" not in field}
+        for writer in self.writers.values():
+            missing = needed - {field["name"] for field in writer.raw["fields"]}
+            if writer.name != name or missing:
+                lacks = f" without {', '.join(sorted(missing))}" if missing else ""
+                raise ValueError(
+                    f"schema {writer.fingerprint.hex()} ({writer.name}{lacks}) cannot be read "
+                    f"as {name}: leave it out of `known`"
+                )
+
+    def read(self, value: bytes | None) -> dict[str, Any]:
+        """Decode one value, or raise DecodeError."""
+        if value is None:
+            raise schemas.DecodeError(DeadLetterReason.NULL_VALUE, "the value is null")
+        mark = schemas.fingerprint_of(value)
+        writer = self.writers.get(mark)
+        if writer is None:
+            other = schemas.by_fingerprint(mark)
+            if other is None:
+                raise schemas.DecodeError(
+                    DeadLetterReason.UNKNOWN_SCHEMA, f"fingerprint {mark.hex()} is not known here"
+                )
+            raise schemas.DecodeError(
+                DeadLetterReason.WRONG_SCHEMA,
+                f"the value is a {other.name}; this topic carries {self._name}",
+            )
+        reader = None if writer is self._reader else self._reader
+        return writer.read(value[schemas.FRAME :], reader)
+
+
+def _projection(name: str, wanted: Sequence[str]) -> schemas.Schema:
+    """Return the schema with only the wanted fields, for a reader."""
+    raw = schemas.schema(name)
+    return schemas.build(
+        {**raw, "fields": [field for field in raw["fields"] if field["name"] in wanted]}
+    )
+
+
+_COLUMNAR: dict[str, set[str]] = {
+    **dict.fromkeys(_IDS, {"string", "bytes"}),
+    **dict.fromkeys(("occurred_at", *_TOKENS), {"int", "long"}),
+    **dict.fromkeys(("duration_ms", "cost_usd"), {"int", "long", "float", "double"}),
+    "outcome": {"enum"},
+}
+"""The types a writer may give a wanted field for it to be read in columns."""
+
+
+def _plan(schema: schemas.Schema) -> Plan | None:
+    """Return how to read a writer's values in columns; None where that is not possible."""
+    for field in schema.raw["fields"]:
+        kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+        plain = {kind["type"] if isinstance(kind, dict) else kind for kind in kinds} - {"null"}
+        if not plain <= _COLUMNAR.get(field["name"], plain):
+            return None
+    try:
+        return Plan(schema.raw, _WANTED, {"outcome": lambda name: _OUTCOMES.get(name, UNKNOWN)})
+    except NotImplementedError:
+        return None
+
+
+def _within_limits(
+    raw: dict[str, Column], regular: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]], dict[str, Spans]]:
+    """Return which rows keep the limits, the numbers, and the texts (empty where they do not)."""
+    good = regular.copy()
+    numbers: dict[str, NDArray[Any]] = {}
+    for name in (*_RANGES, "outcome"):
+        column, present = raw.get(name, (np.zeros(len(good), np.int64), None))
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            good &= (column >= low) & (column <= high)
+        if present is not None and name != "cached_tokens":
+            good &= present
+        numbers[name] = column
+    texts: dict[str, Spans] = {}
+    for name in _IDS:
+        spans = raw.get(name)
+        if not isinstance(spans, Spans):
+            nothing = np.zeros(len(good), np.int64)
+            texts[name] = Spans(Text([]), nothing, nothing, np.zeros(len(good), np.bool_))
+            continue
+        fits = (spans.length >= 1) & (spans.length <= _MAX_ID_BYTES)
+        good &= fits & spans.present if name != "tenant" else fits | ~spans.present
+        texts[name] = spans
+    for name, spans in texts.items():
+        texts[name] = spans.where(good)
+    return good, numbers, texts
+
+
+def _event_ids(spans: Spans, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the good rows have a UTF-8 id of at most MAX_ID characters."""
+    fine = spans.ascii() & (spans.length <= MAX_ID)
+    for row in np.flatnonzero(good & ~fine).tolist():
+        fine[row] = _name(spans.bytes_at(row)) is not None
+    return fine[good]
+
+
+def _rounded(
+    numbers: NDArray[np.float64], good: NDArray[np.bool_], scale: float
+) -> NDArray[np.int64]:
+    """Return floor(number * scale + 0.5), 0 where not good; the same as `_round`."""
+    return np.floor(np.where(good, numbers, 0.0) * scale + 0.5).astype(np.int64)
+
+
+def _round(number: float, scale: float) -> int:
+    return math.floor(number * scale + 0.5)
+
+
+def _name(text: bytes) -> str | None:
+    """Return an id as a string, None where it is not UTF-8 of 1 to MAX_ID characters."""
+    try:
+        name = text.decode()
+    except UnicodeDecodeError:
+        return None
+    return name if 1 <= len(name) <= MAX_ID else None
+
+
+def _checked(reader: _Reader, keys: Keys, batch: FetchedBatch, row: int) -> dict[str, Any]:
+    """Decode one event and judge its fields and its key, or raise DecodeError."""
+    record = reader.read(batch.values[row])
+    detail = _invalid(record)
+    if detail is not None:
+        raise schemas.DecodeError(DeadLetterReason.INVALID_FIELD, detail)
+    problem = keys.problem(batch.keys[row], record["tenant"], record["agent_id"], batch.partition)
+    if problem is not None:
+        raise schemas.DecodeError(*problem)
+    return record
+
+
+def _invalid(record: Mapping[str, Any]) -> str | None:
+    """Return which field is outside its limits, and how; None where all are within."""
+    for name, value in record.items():
+        if isinstance(value, str):
+            least = 1 if name in _IDS else 0
+            if not least <= len(value) <= MAX_ID:
+                return f"{name} has {len(value)} characters, allowed are {least} to {MAX_ID}"
+        elif name in _RANGES and value is not None:
+            low, high = _RANGES[name]
+            if not low <= value <= high:
+                return f"{name} is {value!r}, allowed is {low:.15g} to {high:.15g}"
+    return None
+
+
+def _columns_of(records: Sequence[Mapping[str, Any]]) -> TaskColumns:
+    def numbers(name: str) -> NDArray[np.int64]:
+        return np.array([record[name] or 0 for record in records], np.int64)
+
+    def texts(name: str) -> DictColumn:
+        return DictColumn.of([record[name] for record in records])
+
+    return TaskColumns(
+        occurred_at=numbers("occurred_at"),
+        outcome=np.array([_OUTCOMES.get(r["outcome"], UNKNOWN) for r in records], np.int8),
+        cost_micro=np.array([_round(r["cost_usd"], 1e6) for r in records], np.int64),
+        duration_us=np.array([_round(r["duration_ms"], 1e3) for r in records], np.int64),
+        input_tokens=numbers("input_tokens"),
+        output_tokens=numbers("output_tokens"),
+        cached_tokens=numbers("cached_tokens"),
+        tenant=texts("tenant"),
+        agent=texts("agent_id"),
+        task_type=texts("task_type"),
+    )
+
+
+def _merged(
+    parts: list[tuple[NDArray[np.int64], TaskColumns]], refused: list[Refusal]
+) -> Decoded[TaskColumns]:
+    """Put parts that hold different rows of one batch in the order of the rows."""
+    if not parts:
+        return Decoded(np.empty(0, np.int64), _columns_of([]), refused)
+    if len(parts) == 1:
+        return Decoded(*parts[0], refused)
+    rows = np.concatenate([part[0] for part in parts])
+    order = np.argsort(rows)
+    return Decoded(rows[order], TaskColumns.join([part[1] for part in parts]).take(order), refused)
+
+
+def _each(batch: FetchedBatch, read: Callable[[int], T]) -> Decoded[list[T]]:
+    """Decode the records of a batch one by one."""
+    found: list[T] = []
+    rows: list[int] = []
+    refused: list[Refusal] = []
+    for row in range(len(batch)):
+        try:
+            found.append(read(row))
+            rows.append(row)
+        except schemas.DecodeError as error:
+            refused.append(Refusal(row, error.reason, error.detail))
+    return Decoded(np.array(rows, np.int64), found, refused)

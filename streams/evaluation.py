@@ -1,0 +1,312 @@
+"""A rate rule over many agents and ticks at once: counts per window, judged, then lived through.
+
+Between two folds the counts of a window at a tick are those of the panes plus those of the records
+that came since; each adds one from the tick that sees it until the tick whose window has left its
+pane behind. So all ticks of an hour cost a running sum, not a loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from streams.arms import LONG_STEP, SHORT_STEP, RiseArm
+from streams.durations import HOUR
+from streams.findings import Sample
+from streams.history import COUNTED, History
+from streams.lives import Grid, Lives
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from streams.arms import Arm
+    from streams.history import Usual
+    from streams.lives import Step
+    from streams.panes import Panes
+    from streams.rules import RateRule
+
+    I64 = NDArray[np.int64]
+    Bool = NDArray[np.bool_]
+
+STEPS = (SHORT_STEP, LONG_STEP)
+
+_CELLS = 1 << 20  # most cells of one grid: bounds memory, not results
+
+
+class Tail(NamedTuple):
+    """Records that some tick of a chunk sees and that are not in the panes yet, in log order.
+
+    Attributes:
+        agents: int64[n], agent rows.
+        outcomes: int8[n].
+        events: int64[n], event times, ms.
+        clocks: int64[n], the clock after each.
+    """
+
+    agents: I64
+    outcomes: NDArray[np.int8]
+    events: I64
+    clocks: I64
+
+
+class Touched(NamedTuple):
+    """Which agents had a record since the tick before, as pairs; some may come twice.
+
+    Attributes:
+        rows: int64[n], agent rows.
+        columns: int64[n], index of the tick.
+    """
+
+    rows: I64
+    columns: I64
+
+
+class Chunk(NamedTuple):
+    """Ticks of one hour, and what they see.
+
+    Attributes:
+        hour: start of the hour, ms.
+        ticks: by step, int64[t] ascending.
+        touched: by step.
+        tail: records beyond the panes.
+        born: int64[agent rows], first hour of each agent.
+    """
+
+    hour: int
+    ticks: Mapping[int, I64]
+    touched: Mapping[int, Touched]
+    tail: Tail
+    born: I64
+
+
+class Found(NamedTuple):
+    """A step of a rule on an agent, and the window behind it."""
+
+    step: Step
+    sample: Sample
+
+
+class _Judged(NamedTuple):
+    """One arm over rows × ticks.
+
+    Attributes:
+        grid: for the lives.
+        n: int64[r, t].
+        k: int64[r, t].
+        usual: of the rows.
+    """
+
+    grid: Grid
+    n: I64
+    k: I64
+    usual: Usual
+
+
+class RateEvaluation:
+    """Evaluates one rate rule on all agents of a partition.
+
+    Args:
+        rule: the rule.
+        panes: agent panes by width, ms; counts suffice.
+    """
+
+    def __init__(self, rule: RateRule, panes: Mapping[int, Panes]) -> None:
+        self.rule = rule
+        self.lives = Lives(rule)
+        self.history = History(rule, panes[HOUR], self.lives)
+        self._panes = panes
+        self._column = COUNTED[rule.numerator]
+
+    def busy(self) -> bool:
+        """Return whether any agent needs every tick."""
+        return any(len(self.lives.busy(arm)) for arm in range(len(self.rule.arms)))
+
+    def evaluate(self, chunk: Chunk) -> list[Found]:
+        """Let the ticks of a chunk pass; return the steps, by tick, then by row."""
+        long, short = self._stirring(chunk)
+        found = self._live(long, self._due(chunk, {LONG_STEP}), chunk)
+        found += self._live(short, self._due(chunk, set(STEPS)), chunk)
+        found.sort(key=lambda one: (one.step.at, one.step.row))
+        return found
+
+    def _due(self, chunk: Chunk, steps: set[int]) -> list[int]:
+        return [
+            arm
+            for arm, spec in enumerate(self.rule.arms)
+            if spec.step_ms in steps and len(chunk.ticks[spec.step_ms])
+        ]
+
+    def _stirring(self, chunk: Chunk) -> tuple[I64, I64]:
+        """Return the rows to step: those where only arms with long ticks stir, and the others."""
+        stirs = {step: np.zeros(len(chunk.born), np.bool_) for step in STEPS}
+        for step in STEPS:
+            idle = np.zeros(len(chunk.born), np.bool_)
+            idle[chunk.touched[step].rows] = True
+            for arm in self._due(chunk, {step}):
+                busy = self.lives.busy(arm)
+                stirs[step][busy] = True
+                rows = idle.copy()
+                rows[busy] = False
+                stirs[step][self._waking(arm, np.flatnonzero(rows), chunk)] = True
+        short = stirs[SHORT_STEP]
+        return np.flatnonzero(stirs[LONG_STEP] & ~short), np.flatnonzero(short)
+
+    def _waking(self, arm: int, rows: I64, chunk: Chunk) -> I64:
+        """Return which of the rows, all with the arm idle, have a tick that wakes it."""
+        spec = self.rule.arms[arm]
+        if isinstance(spec, RiseArm):
+            rows = self._with_hits(spec, rows, chunk)
+        ticks = chunk.ticks[spec.step_ms]
+        awake: list[I64] = []
+        size = max(1, _CELLS // len(ticks))
+        for start in range(0, len(rows), size):
+            some = rows[start : start + size]
+            judged = self._judge(arm, some, chunk, ticks)
+            wakes = judged.grid.touched & judged.grid.judgement.fire & judged.grid.judgement.enough
+            awake.append(some[wakes.any(axis=1)])
+        return np.concatenate(awake) if awake else rows[:0]
+
+    def _with_hits(self, arm: RiseArm, rows: I64, chunk: Chunk) -> I64:
+        """Return which rows have the hits to fire in all windows together: most have not."""
+        if not len(rows):
+            return rows
+        first, last = _window(arm, chunk.ticks[arm.step_ms])
+        begin, number = int(first[0]), int(last[-1] - first[0])
+        hits = self._panes[arm.pane_ms].column(rows, begin, number, self._column).sum(axis=1)
+        tail = chunk.tail
+        new = tail.agents[tail.outcomes == self._column]
+        hits = hits + np.bincount(new, minlength=len(chunk.born))[rows]
+        return rows[hits >= arm.min_hits]
+
+    # -- judging -----------------------------------------------------------------------------
+
+    def _judge(self, arm: int, rows: I64, chunk: Chunk, ticks: I64) -> _Judged:
+        spec = self.rule.arms[arm]
+        usual = self.history.usual(rows, chunk.hour, chunk.born)
+        n, k = self._count(spec, rows, chunk, ticks)
+        tau2 = None if spec.tau is None else usual.tau2[arm][:, None]
+        judgement = spec.judge(n, k, usual.baseline.column(), tau2)  # type: ignore[arg-type]
+        touched = _touched(chunk, spec.step_ms, rows, ticks)
+        return _Judged(Grid(ticks, touched, judgement), n, k, usual)
+
+    def _count(self, arm: Arm, rows: I64, chunk: Chunk, ticks: I64) -> tuple[I64, I64]:
+        """Return (events, hits) in the arm's window of each row at each tick, int64[r, t]."""
+        first, last = _window(arm, ticks)
+        begin = int(first[0])
+        counts = self._panes[arm.pane_ms].counts(rows, begin, int(last[-1]) - begin)
+        everything = counts[..., 0] + counts[..., 1] + counts[..., 2] + counts[..., 3]
+        n = _windows(everything, first - begin, last - begin)
+        k = _windows(counts[..., self._column], first - begin, last - begin)
+        self._count_tail(arm, rows, chunk, ticks, (n, k))
+        return n, k
+
+    def _count_tail(
+        self, arm: Arm, rows: I64, chunk: Chunk, ticks: I64, into: tuple[I64, I64]
+    ) -> None:
+        """Add the records beyond the panes to the counts."""
+        tail = chunk.tail
+        if not len(tail.agents):
+            return
+        first, last = _window(arm, ticks)
+        panes = tail.events // arm.pane_ms
+        place = np.full(len(chunk.born), -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        row = place[tail.agents]
+        seen = np.searchsorted(ticks, tail.clocks, side="right")
+        enter = np.maximum(seen, np.searchsorted(last, panes, side="right"))
+        leave = np.searchsorted(first, panes, side="right")
+        counts = (row >= 0) & (enter < leave)
+        hits = counts & (tail.outcomes == self._column)
+        for mask, total in ((counts, into[0]), (hits, into[1])):
+            total += _spans(row[mask], enter[mask], leave[mask], total.shape)
+
+    # -- living ------------------------------------------------------------------------------
+
+    def _live(self, rows: I64, arms: Sequence[int], chunk: Chunk) -> list[Found]:
+        """Step rows through the ticks; a row whose baseline changed on the way is judged anew."""
+        found: list[Found] = []
+        every = self._due(chunk, set(STEPS))
+        work = [(rows, list(arms), chunk.ticks)] if len(rows) else []
+        while work:
+            some, due, ticks = work.pop()
+            judged = [
+                self._judge(arm, some, chunk, ticks[spec.step_ms])
+                if arm in due and len(ticks[spec.step_ms])
+                else None
+                for arm, spec in enumerate(self.rule.arms)
+            ]
+            done = self.lives.advance(some, [one and one.grid for one in judged])
+            found += [Found(step, self._sample(step, some, judged, chunk)) for step in done.steps]
+            for row, tick in done.halted.items():
+                one = np.full(1, row, np.int64)
+                self.history.forget(one)
+                later = {step: each[each > tick] for step, each in ticks.items()}
+                if any(len(each) for each in later.values()):
+                    work.append((one, every, later))
+        return found
+
+    def _sample(
+        self, step: Step, rows: I64, judged: Sequence[_Judged | None], chunk: Chunk
+    ) -> Sample:
+        """Return the window of the arm that caused a step, at its tick."""
+        source, column = judged[step.arm], step.column
+        row = int(np.searchsorted(rows, step.row))
+        if source is None or column < 0:  # the arm has no tick then: look at it all the same
+            one = np.full(1, step.row, np.int64)
+            source = self._judge(step.arm, one, chunk, np.full(1, step.at, np.int64))
+            row = column = 0
+        start, end = self.rule.arms[step.arm].window(step.at)
+        known = bool(source.usual.baseline.has_baseline[row])
+        return Sample(
+            n=int(source.n[row, column]),
+            k=int(source.k[row, column]),
+            limit=float(source.grid.judgement.limit[row, column]),
+            baseline=float(source.usual.baseline.p0[row]) if known else None,
+            weeks=int(source.usual.baseline.weeks[row]),
+            window_start=start,
+            window_end=end,
+        )
+
+
+def _window(arm: Arm, ticks: I64) -> tuple[I64, I64]:
+    """Return the panes [first, last) of the arm's window at each tick, by number."""
+    return -((arm.window_ms - ticks) // arm.pane_ms), -(-ticks // arm.pane_ms)
+
+
+def _windows(values: NDArray[np.int32], first: I64, last: I64) -> I64:
+    """Return the sums of values[:, first:last] for each pair: int64[r, pairs]."""
+    if first[0] == first[-1] and last[0] == last[-1]:
+        total = values[:, first[0] : last[0]].sum(axis=1, dtype=np.int64)
+        return np.repeat(total[:, None], len(first), axis=1)
+    sums = np.zeros((values.shape[0], values.shape[1] + 1), np.int64)
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    found: I64 = sums[:, last] - sums[:, first]
+    return found
+
+
+def _spans(rows: I64, enter: I64, leave: I64, shape: tuple[int, ...]) -> I64:
+    """Return, for each row and tick, how many spans [enter, leave) of the row hold the tick."""
+    width = shape[1] + 1
+    size = shape[0] * width
+    change = np.bincount(rows * width + enter, minlength=size)
+    change -= np.bincount(rows * width + leave, minlength=size)
+    found: I64 = change.reshape(-1, width).cumsum(axis=1)[:, :-1]
+    return found
+
+
+def _touched(chunk: Chunk, step: int, rows: I64, ticks: I64) -> Bool:
+    """Return bool[rows, ticks] of `ticks`, each of them a tick of the chunk or of no account."""
+    found = np.zeros((len(rows), len(ticks)), np.bool_)
+    all_ = chunk.ticks[step]
+    if not len(all_):
+        return found
+    place = np.full(len(chunk.born), -1, np.int64)
+    place[rows] = np.arange(len(rows))
+    row = place[chunk.touched[step].rows]
+    column = chunk.touched[step].columns - (int(ticks[0]) - int(all_[0])) // step
+    keep = (row >= 0) & (column >= 0) & (column < len(ticks))
+    found[row[keep], column[keep]] = True
+    return found

@@ -1,0 +1,351 @@
+"""Sums per row and pane of time, in blocks that exist only where something happened.
+
+A pane is a span of event time of one width. A row's panes lie in blocks of consecutive panes; a
+small table says which block holds them, and block 0, always zero, stands for all that never
+happened. All values are integers, so any order of adding gives the same sums.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    I64 = NDArray[np.int64]
+    I32 = NDArray[np.int32]
+
+T = TypeVar("T", bound=np.generic)
+
+OUTCOMES = 4
+"""Counts of a pane, in the order of the outcome codes of `streams.columns`."""
+
+BUCKET = 256
+"""Rows that share a state record of a pane."""
+
+
+_NOBODY = int(np.iinfo(np.int64).min)
+"""Owner of a ring slot that holds no block."""
+
+
+class PaneKey(NamedTuple):
+    """What one state record of panes covers.
+
+    Attributes:
+        bucket: rows [256·bucket, 256·bucket + 256).
+        start: start of the pane, ms.
+    """
+
+    bucket: int
+    start: int
+
+
+class PaneRows(NamedTuple):
+    """The rows of one bucket with anything in one pane.
+
+    Attributes:
+        rows: int64[r], ascending.
+        counts: int64[r, 4].
+        sums: int64[r, sums].
+        revision: int64[r], how often the pane was published.
+        changed: bool[r], whether it changed since.
+    """
+
+    rows: I64
+    counts: I64
+    sums: I64
+    revision: I64
+    changed: NDArray[np.bool_]
+
+
+class Panes:
+    """Panes of one width for many rows.
+
+    Args:
+        width: of a pane, ms.
+        span: panes in a block.
+        blocks: blocks of a row that can exist at a time: retention, and one for each end.
+        sums: int64 columns beside the counts.
+        published: whether revisions and changes are kept too.
+    """
+
+    def __init__(
+        self, width: int, span: int, blocks: int, sums: int = 0, *, published: bool = False
+    ) -> None:
+        self.width = width
+        self._span = span
+        self._ring = blocks
+        self._published = published
+        self._index = np.zeros((0, blocks), np.int32)
+        self._owner = np.full(blocks, _NOBODY, np.int64)  # which block of time a ring slot holds
+        self._counts = np.zeros(span * OUTCOMES, np.int32)
+        self._sums = np.zeros((span, sums), np.int64)
+        self._revision = np.zeros(span if published else 0, np.uint16)
+        self._changed = np.zeros(span if published else 0, np.bool_)
+        self._free: list[int] = []
+        self._used = 1
+        self._dirty = np.zeros((blocks * span, 0), np.bool_)
+        self._stored = np.zeros((blocks * span, 0), np.bool_)
+        self._ones = np.ones(0, np.int32)
+        self._is_dirty = False
+
+    # -- adding ------------------------------------------------------------------------------
+
+    def add(
+        self, rows: I64, panes: I64, outcomes: NDArray[np.int8], sums: Sequence[I64] = ()
+    ) -> None:
+        """Add one event a row.
+
+        Args:
+            rows: int64[n], rows below the reserved number.
+            panes: int64[n], number of the pane: event time // width.
+            outcomes: int8[n], which count rises.
+            sums: int64[n] for each sum.
+        """
+        cells = self._cells(rows, panes)
+        if len(self._ones) < len(rows):
+            self._ones = np.ones(len(rows) * 2, np.int32)
+        np.add.at(self._counts, cells * OUTCOMES + outcomes, self._ones[: len(rows)])
+        for column, values in enumerate(sums):
+            np.add.at(self._sums[:, column], cells, values)
+        if self._published:
+            self._changed[cells] = True
+
+    def reserve(self, rows: int) -> None:
+        """Make room for rows 0 … rows - 1."""
+        if rows <= len(self._index):
+            return
+        room = max(BUCKET, -(-2 * rows // BUCKET) * BUCKET)
+        self._index = _grown(self._index, room)
+        for name in ("_dirty", "_stored"):
+            old = getattr(self, name)
+            new = np.zeros((len(old), room // BUCKET), np.bool_)
+            new[:, : old.shape[1]] = old
+            setattr(self, name, new)
+
+    def _cells(self, rows: I64, panes: I64) -> I64:
+        """Return the cell of each event, making blocks where there are none."""
+        self._is_dirty = True
+        low, high = int(panes.min()), int(panes.max())
+        block = low // self._span
+        if block == high // self._span:  # the usual case: a batch within a day
+            slot = block % self._ring
+            found = self._index[:, slot][rows]
+            if not found.all():
+                self._make(rows[found == 0], np.full(1, block, np.int64))
+                found = self._index[:, slot][rows]
+            offset = panes - block * self._span
+            place: I64 = slot * self._span + offset
+        else:
+            blocks = panes // self._span
+            slots = blocks % self._ring
+            found = self._index[rows, slots]
+            if not found.all():
+                missing = found == 0
+                self._make(rows[missing], blocks[missing])
+                found = self._index[rows, slots]
+            offset = panes - blocks * self._span
+            place = slots * self._span + offset
+        if low == high:
+            self._dirty[int(place[0]), rows // BUCKET] = True
+        else:
+            self._dirty[place, rows // BUCKET] = True
+        return found.astype(np.int64) * self._span + offset
+
+    def _make(self, rows: I64, blocks: I64) -> None:
+        """Give each (row, block of time) a block of the pool."""
+        slots = blocks % self._ring
+        wrong = (self._owner[slots] != blocks) & (self._owner[slots] != _NOBODY)
+        if wrong.any():
+            raise ValueError(
+                f"pane block {int(np.broadcast_to(blocks, wrong.shape)[wrong][0])} meets "
+                f"{int(self._owner[slots][wrong][0])} in the ring: expire before adding"
+            )
+        self._owner[slots] = blocks
+        fresh = np.unique(rows * self._ring + slots)
+        self._index.reshape(-1)[fresh] = self._take(len(fresh))
+
+    def _take(self, number: int) -> I32:
+        """Return that many zeroed blocks of the pool."""
+        reused = [self._free.pop() for _ in range(min(number, len(self._free)))]
+        fresh = range(self._used, self._used + number - len(reused))
+        self._used += len(fresh)
+        self._grow_pool(self._used * self._span)
+        taken = np.array([*reused, *fresh], np.int32)
+        for block in reused:
+            cells = slice(block * self._span, (block + 1) * self._span)
+            self._counts.reshape(-1, OUTCOMES)[cells] = 0
+            self._sums[cells] = 0
+            self._revision[cells] = 0
+            self._changed[cells] = False
+        return taken
+
+    def _grow_pool(self, cells: int) -> None:
+        room = len(self._sums)
+        if cells <= room:
+            return
+        # Doubling a large pool would waste half of it: a quarter more is enough to be linear.
+        room = max(cells, 64 * self._span, room + room // 4)
+        self._counts = _grown(self._counts, room * OUTCOMES)
+        self._sums = _grown(self._sums, room)
+        if self._published:
+            self._revision = _grown(self._revision, room)
+            self._changed = _grown(self._changed, room)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def counts(self, rows: I64, first: int, number: int) -> I32:
+        """Return int32[rows, number, 4], the counts of consecutive panes; 0 where nothing was.
+
+        Args:
+            rows: int64[r].
+            first: number of the first pane.
+            number: how many panes.
+        """
+        blocks, ids = self._blocks(rows, first, number)
+        if number * 4 <= len(blocks) * self._span:
+            panes = np.arange(first, first + number)
+            cells = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
+            return self._counts.reshape(-1, OUTCOMES)[cells + panes % self._span]
+        whole = self._counts.reshape(-1, self._span, OUTCOMES)[ids]
+        skip = first - int(blocks[0]) * self._span
+        return whole.reshape(len(rows), -1, OUTCOMES)[:, skip : skip + number]
+
+    def column(self, rows: I64, first: int, number: int, outcome: int) -> I32:
+        """Return int32[rows, number]: one of the counts; see `counts`."""
+        blocks, ids = self._blocks(rows, first, number)
+        panes = np.arange(first, first + number)
+        cells = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
+        return self._counts[(cells + panes % self._span) * OUTCOMES + outcome]
+
+    def _blocks(self, rows: I64, first: int, number: int) -> tuple[I64, I32]:
+        blocks = np.arange(first // self._span, (first + number - 1) // self._span + 1)
+        slots = blocks % self._ring
+        ids = self._index[rows[:, None], slots]
+        ids[:, self._owner[slots] != blocks] = 0
+        return blocks, ids
+
+    def values(self, rows: I64, panes: I64) -> tuple[I64, I64]:
+        """Return counts int64[r, 4] and sums int64[r, sums] of single panes."""
+        cells = self._existing(rows, panes)
+        return self._counts.reshape(-1, OUTCOMES)[cells].astype(np.int64), self._sums[cells]
+
+    def alive(self, rows: int) -> NDArray[np.bool_]:
+        """Return bool[rows]: whether a row has any pane."""
+        return self._index[:rows].any(axis=1)
+
+    def _existing(self, rows: I64, panes: I64) -> I64:
+        blocks = panes // self._span
+        slots = blocks % self._ring
+        found = np.where(self._owner[slots] == blocks, self._index[rows, slots], 0)
+        return found.astype(np.int64) * self._span + panes % self._span
+
+    # -- publishing --------------------------------------------------------------------------
+
+    def changed_rows(self, pane: int) -> I64:
+        """Return the rows whose pane changed since it was last published, ascending."""
+        slot = pane // self._span % self._ring
+        if self._owner[slot] != pane // self._span:
+            return np.empty(0, np.int64)
+        cells = self._index[:, slot].astype(np.int64) * self._span + pane % self._span
+        return np.flatnonzero(self._changed[cells])
+
+    def publish(self, rows: I64, panes: I64, times: I64) -> I64:
+        """Count publications of panes, which then are not changed; return int64[r] revisions.
+
+        Args:
+            rows: int64[r]; each (row, pane) once.
+            panes: int64[r].
+            times: int64[r], how often each is published now.
+
+        Returns:
+            The revision of the last of these publications of each.
+        """
+        cells = self._cells(rows, panes)
+        self._revision[cells] += times.astype(np.uint16)
+        self._changed[cells] = False
+        return self._revision[cells].astype(np.int64)
+
+    # -- ageing ------------------------------------------------------------------------------
+
+    def expire(self, before: int) -> list[PaneKey]:
+        """Forget blocks that end at or before `before`, ms; return the stored keys among them."""
+        old = (self._owner != _NOBODY) & (self._owner < before // (self._span * self.width))
+        gone: list[PaneKey] = []
+        for slot in np.flatnonzero(old).tolist():
+            ids = self._index[:, slot]
+            self._free += ids[ids > 0].tolist()
+            self._index[:, slot] = 0
+            places = slice(slot * self._span, (slot + 1) * self._span)
+            gone += self._keys(self._stored, places)
+            self._stored[places] = False
+            self._dirty[places] = False
+            self._owner[slot] = _NOBODY
+        return gone
+
+    # -- state -------------------------------------------------------------------------------
+
+    def take_dirty(self) -> list[PaneKey]:
+        """Return what changed since the last call; it counts as stored from then on."""
+        if not self._is_dirty:
+            return []
+        keys = self._keys(self._dirty, slice(None))
+        self._stored |= self._dirty
+        self._dirty[:] = False
+        self._is_dirty = False
+        return keys
+
+    def dump(self, key: PaneKey) -> PaneRows:
+        """Return the rows with anything in a pane."""
+        pane = key.start // self.width
+        rows = np.arange(key.bucket * BUCKET, min((key.bucket + 1) * BUCKET, len(self._index)))
+        cells = self._existing(rows, np.full(len(rows), pane))
+        keep = self._counts.reshape(-1, OUTCOMES)[cells].any(axis=1)
+        rows, cells = rows[keep], cells[keep]
+        none = np.zeros(len(rows), np.int64)
+        return PaneRows(
+            rows=rows,
+            counts=self._counts.reshape(-1, OUTCOMES)[cells].astype(np.int64),
+            sums=self._sums[cells],
+            revision=self._revision[cells].astype(np.int64) if self._published else none,
+            changed=self._changed[cells] if self._published else none.astype(np.bool_),
+        )
+
+    def load(self, start: int, stored: PaneRows) -> None:
+        """Add what `dump` gave, to panes that may have something already."""
+        if not len(stored.rows):
+            return
+        cells = self._cells(stored.rows, np.full(len(stored.rows), start // self.width))
+        np.add.at(self._counts.reshape(-1, OUTCOMES), cells, stored.counts.astype(np.int32))
+        if self._sums.shape[1]:
+            self._sums[cells] += stored.sums
+        if self._published:
+            self._revision[cells] = stored.revision.astype(np.uint16)
+            self._changed[cells] = stored.changed
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays."""
+        arrays = (self._index, self._counts, self._sums, self._revision, self._changed)
+        return sum(array.nbytes for array in (*arrays, self._dirty, self._stored))
+
+    def _keys(self, marks: NDArray[np.bool_], places: slice) -> list[PaneKey]:
+        found = np.argwhere(marks[places])
+        found[:, 0] += places.start or 0
+        keys: list[PaneKey] = []
+        for place, bucket in found.tolist():
+            slot, offset = divmod(place, self._span)
+            pane = int(self._owner[slot]) * self._span + offset
+            keys.append(PaneKey(bucket, pane * self.width))
+        return keys
+
+
+def _grown(array: NDArray[T], rows: int) -> NDArray[T]:
+    """Return a longer copy, zero beyond the old end."""
+    longer = np.zeros((rows, *array.shape[1:]), array.dtype)
+    longer[: len(array)] = array
+    return longer

@@ -1,0 +1,220 @@
+"""Settings: defaults, then a TOML file, then `AGENTOPS_*` in the environment, then arguments.
+
+A name that does not exist is refused, with the nearest one that does, wherever it was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from streams.topics import LARGE_MAX_BYTES, topic
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "AGENTOPS_"
+DEFAULT_FILE = "agentops.toml"
+LOCAL_PARTITIONS = 4
+"""N where everything runs on one machine: tests, the demo, `local up`."""
+
+# Names in our space that are read elsewhere and are no settings.
+OTHER_NAMES = frozenset(
+    {"AGENTOPS_CONFIG", "AGENTOPS_FAILPOINTS", "AGENTOPS_LOCAL_CACHE", "AGENTOPS_VENV"}
+)
+
+_MAX_RECORD_BYTES = LARGE_MAX_BYTES - 1024 * 1024
+"""Leaves room for headers, framing and a compression that makes noise larger."""
+_NAME = r"^[A-Za-z0-9._-]+$"
+_HOSTS = r"^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$"
+
+
+class SettingsError(ValueError):
+    """A setting is unknown or not allowed; the message says which, where from and what to do."""
+
+
+class Settings(BaseModel):
+    """All settings of a worker. Each field's description says what it is and what it allows.
+
+    `Settings()` is the defaults; `load` adds the file and the environment.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", pattern=_HOSTS, description="Kafka brokers, host:port[,host:port]"
+    )
+    topic_prefix: str = Field(
+        "agentops.",
+        pattern=_NAME,
+        max_length=200,
+        description="first part of every topic name, of letters, digits, '.', '_' and '-'",
+    )
+    partitions: int = Field(
+        12, ge=1, le=1024, description="partitions of every topic of kind N, 1 to 1024"
+    )
+    replication: int = Field(
+        1, ge=1, le=9, description="replication factor of topics to create, 1 to 9"
+    )
+    app_id: str = Field(
+        "agentops-streams",
+        pattern=_NAME,
+        max_length=100,
+        description="name of the consumer group and first part of transactional ids",
+    )
+    partitioner: Literal["murmur2", "crc32", "unchecked"] = Field(
+        "murmur2", description="how producers place keys: murmur2, crc32 or unchecked"
+    )
+    idle_after: float = Field(
+        5.0, ge=0, le=3600, description="seconds at the end until time follows the wall; 0 is never"
+    )
+    epoch_interval: float = Field(
+        0.5, gt=0, le=10, description="longest seconds between two commits, up to 10"
+    )
+    max_series: int = Field(
+        10_000, ge=1, description="task and agent series per partition, 1 or more"
+    )
+    opening_deadline: float = Field(
+        600.0, gt=0, le=3600, description="seconds to open a partition before leaving the group"
+    )
+    session_timeout: float = Field(
+        10.0, ge=1, le=300, description="seconds without a heartbeat until the group moves on"
+    )
+    rebalance_timeout: float = Field(
+        60.0, ge=1, le=600, description="seconds a rebalance waits for a worker to commit and close"
+    )
+    request_timeout: float = Field(
+        30.0, ge=1, le=300, description="seconds to wait for one answer of the broker"
+    )
+    transaction_timeout: float = Field(
+        15.0, ge=1, le=300, description="seconds until the broker gives up on an open transaction"
+    )
+    close_timeout: float = Field(
+        2.0, gt=0, le=60, description="seconds to wait for a client to close before it is left"
+    )
+    housekeeping_interval: float = Field(
+        0.25, gt=0, le=10, description="seconds between two looks at quiet topics and idle clocks"
+    )
+    group_commit_interval: float = Field(
+        5.0, gt=0, le=600, description="seconds between two commits of offsets for lag tools"
+    )
+    fetch_wait_ms: int = Field(
+        100, ge=1, le=5000, description="longest milliseconds a fetch waits for new records"
+    )
+    fetch_partition_bytes: int = Field(
+        1024 * 1024, ge=65536, description="bytes of one partition per fetch"
+    )
+    fetch_max_bytes: int = Field(
+        16 * 1024 * 1024, ge=65536, description="bytes of all partitions per fetch"
+    )
+    buffered_batches: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="fetched batches that may wait per topic, each one fetch at most",
+    )
+    metadata_max_age_ms: int = Field(
+        60_000, ge=1000, description="milliseconds until the list of brokers is asked for again"
+    )
+    max_record_bytes: int = Field(
+        _MAX_RECORD_BYTES,
+        ge=1024 * 1024,
+        le=_MAX_RECORD_BYTES,
+        description="largest record a worker writes or reads back, below what its topics allow",
+    )
+    reset_state: bool = Field(
+        default=False, description="begin anew where the state is missing or its position is gone"
+    )
+    rules_file: Path | None = Field(
+        default=None, description="YAML file that replaces the built-in rules"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level to log: debug, info, warning or error"
+    )
+    log_json: bool = Field(default=False, description="log JSON lines instead of text")
+
+    def topic(self, suffix: str) -> str:
+        """Return the name on the broker of the topic with that suffix in `streams.topics`."""
+        return topic(suffix).name(self.topic_prefix)
+
+
+def load(env: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        env: environment; that of the process when None.
+        arguments: fields given by the caller; None means not given.
+
+    Raises:
+        SettingsError: the file cannot be read, or a name or value is not allowed.
+    """
+    env = os.environ if env is None else env
+    origin: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    for source, found in (
+        *_from_file(env),
+        *_from_environment(env),
+        *((f"argument {name}", {name: value}) for name, value in arguments.items()),
+    ):
+        for name, value in found.items():
+            if value is not None:
+                values[name], origin[name] = value, source
+    for name in values:
+        if name not in Settings.model_fields:
+            raise SettingsError(_unknown(name, origin[name], Settings.model_fields))
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise SettingsError(_refused(error, origin)) from error
+
+
+def _from_file(env: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    named = env.get("AGENTOPS_CONFIG")
+    path = Path(named or DEFAULT_FILE)
+    try:
+        with path.open("rb") as file:
+            return [(f"file {path}", tomllib.load(file))]
+    except FileNotFoundError:
+        if not named:
+            return []
+        raise SettingsError(
+            f"AGENTOPS_CONFIG names {path}, which does not exist. Create it or unset the variable."
+        ) from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"The settings file {path} cannot be read as TOML: {error}.") from error
+
+
+def _from_environment(env: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    found: list[tuple[str, dict[str, Any]]] = []
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, value in env.items():
+        if not name.startswith(PREFIX) or name in OTHER_NAMES:
+            continue
+        if name not in known:
+            raise SettingsError(_unknown(name, "environment", known | OTHER_NAMES))
+        found.append((f"environment variable {name}", {name.removeprefix(PREFIX).lower(): value}))
+    return found
+
+
+def _unknown(name: str, source: str, known: Mapping[str, Any] | set[str] | frozenset[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(known))}."
+    return f"No setting is called {name} (from {source}). {hint}"
+
+
+def _refused(error: ValidationError, origin: Mapping[str, str]) -> str:
+    lines = []
+    for each in error.errors():
+        name = str(each["loc"][0])
+        field = Settings.model_fields[name]
+        lines.append(
+            f"{name} = {each['input']!r} (from {origin.get(name, 'default')}) is not allowed: "
+            f"{each['msg'].lower()}. It is the {field.description}. "
+            f"Change it, or remove it for the default {field.default!r}."
+        )
+    return "\n".join(lines)

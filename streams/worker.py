@@ -1,0 +1,206 @@
+"""One worker process: the Faust app around the dataflow, from start to clean stop.
+
+Nothing is made at import; `build` makes the app around the stages it is given, `serve` runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import faust
+import structlog
+from faust.worker import Worker
+
+from streams.assignor import assignor_for
+from streams.failpoints import Failpoints
+from streams.provision import ProblemKind, TopicsError, check_topics
+from streams.topics import TOPICS
+from streams.transport import BatchConsumer, BatchTransport, PassThrough
+from streams.units import Stage, Surroundings, UnitManager
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two tries to reach a broker that is away.
+BROKER_PAUSE = 1.0
+
+
+class StreamsApp(faust.App):
+    """A Faust app whose transport yields batches and whose units own the positions."""
+
+    settings: Settings
+    subscription: frozenset[str]
+    units: UnitManager
+    exit_code = 0
+
+
+def build(
+    settings: Settings, stages: Sequence[Stage], size_limits: Mapping[str, int] | None = None
+) -> StreamsApp:
+    """Make the app of one worker.
+
+    Args:
+        settings: the worker's settings.
+        stages: the dataflow to run.
+        size_limits: topic → max.message.bytes, as read from the broker.
+    """
+    app = StreamsApp(
+        settings.app_id,
+        broker=[f"kafka://{server}" for server in settings.bootstrap_servers.split(",")],
+        autodiscover=False,
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        stream_buffer_maxsize=settings.buffered_batches,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 4,
+        broker_rebalance_timeout=settings.rebalance_timeout,
+        broker_request_timeout=max(settings.request_timeout, settings.session_timeout),
+        PartitionAssignor=assignor_for([stage.assignable() for stage in stages]),
+    )
+    app.settings = settings
+    app.subscription = frozenset(name for stage in stages for name in stage.topics)
+    app.transport = BatchTransport(app.conf.broker_consumer, app, app.loop)
+    _connect(app, stages, size_limits or {})
+    return app
+
+
+def _connect(app: StreamsApp, stages: Sequence[Stage], size_limits: Mapping[str, int]) -> None:
+    """Tie agents, assignments and the clock to the units."""
+
+    def thread() -> Any:
+        consumer = app.consumer
+        assert isinstance(consumer, BatchConsumer)
+        return consumer.thread
+
+    class Flow:
+        """The consumer thread, looked up late: Faust makes it when the app starts."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(thread(), name)
+
+    app.units = UnitManager(
+        stages,
+        Surroundings(app.settings, Flow(), size_limits, time.time, Failpoints.from_environment()),  # type: ignore[arg-type]
+    )
+    units = app.units
+
+    async def fold(stream: Any) -> None:
+        async for event in stream.events():
+            units.accept(event.value)
+
+    for stage in stages:
+        for name in stage.reads:
+            channel = app.topic(name, schema=PassThrough(), acks=False)
+            app.agent(channel, name=f"{stage.name}:{name}")(fold)
+
+    @app.on_partitions_assigned.connect(weak=False)  # type: ignore[misc]
+    async def on_assigned(sender: Any, assigned: Any, **_: Any) -> None:
+        del sender
+        thread().on_fetch_error = units.fetch_failed
+        units.assigned(app.consumer_generation_id, [(tp.topic, tp.partition) for tp in assigned])
+
+    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[misc]
+    async def on_revoked(sender: Any, revoked: Any, **_: Any) -> None:
+        del sender, revoked
+        await units.revoked()
+
+    @app.on_before_shutdown.connect(weak=False)  # type: ignore[misc]
+    async def on_shutdown(sender: Any, **_: Any) -> None:
+        del sender
+        await units.revoked()
+
+    @app.timer(interval=app.settings.housekeeping_interval, name="housekeeping")  # type: ignore[misc]
+    async def housekeeping() -> None:
+        await units.housekeeping()
+
+
+def tune_garbage_collector() -> None:
+    """Collect rarely: short-lived batches make the default threshold cost half of the speed."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+async def wait_for_broker(settings: Settings) -> dict[str, int]:
+    """Wait until the broker answers, check the topics, and return their size limits.
+
+    A worker that is started before its broker waits, with one log line per pause.
+
+    Raises:
+        TopicsError: a topic is missing or does not fit; the message says what to do.
+    """
+    attempt = 0
+    while True:
+        try:
+            problems = await check_topics(settings)
+        except TopicsError as error:
+            if attempt % 10 == 0:
+                log.warning("broker.waiting", servers=settings.bootstrap_servers, error=str(error))
+            await asyncio.sleep(BROKER_PAUSE)
+            attempt += 1
+            continue
+        fatal = [problem for problem in problems if problem.kind is not ProblemKind.CONFIG]
+        if fatal:
+            raise TopicsError("\n".join(map(str, fatal)), fatal)
+        for problem in problems:
+            log.warning("topic.setting", problem=str(problem))
+        return {
+            spec.name(settings.topic_prefix): int(spec.config["max.message.bytes"])
+            for spec in TOPICS
+        }
+
+
+def serve(settings: Settings, stages: Sequence[Stage], limits: Mapping[str, int]) -> int:
+    """Run an app around `stages` until SIGTERM or SIGINT; 0 after a clean stop, else not."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    app = build(settings, stages, limits)
+    tune_garbage_collector()
+    worker = Worker(
+        app,
+        loop=loop,
+        loglevel=settings.log_level.upper(),
+        override_logging=False,
+        redirect_stdouts=False,
+        quiet=True,
+    )
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        return app.exit_code or int(end.code or 0)
+    except KeyboardInterrupt:
+        return 0
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send one line per event to stderr, as text or JSON."""
+    level = getattr(logging, settings.log_level.upper())
+    logging.basicConfig(level=max(level, logging.WARNING), stream=sys.stderr, force=True)
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if settings.log_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,38 @@
+"""What every test may use: a real broker for the session, and a prefix of its own per test."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streams.local import LocalBroker
+from streams.settings import LOCAL_PARTITIONS, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[LocalBroker]:
+    """Yield one real Kafka for the whole session; a test that kills it starts its own."""
+    with LocalBroker() as running:
+        yield running
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Return a topic prefix nobody used before."""
+    return f"t{uuid.uuid4().hex[:10]}."
+
+
+@pytest.fixture
+def settings(broker: LocalBroker, prefix: str) -> Settings:
+    """Return settings for the broker, with a prefix and a group of this test alone."""
+    return Settings(
+        bootstrap_servers=broker.bootstrap,
+        topic_prefix=prefix,
+        app_id=prefix.rstrip("."),
+        partitions=LOCAL_PARTITIONS,
+    )

@@ -1,0 +1,556 @@
+"""Batches decode to columns and events; what is bad is refused alone, and with its reason."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, seed, settings
+from hypothesis import strategies as st
+
+from streams import schemas
+from streams.batch import FetchedBatch, Refusal
+from streams.codec import Decoded, RecordDecoder, SecurityDecoder, TaskDecoder, dead_letter
+from streams.columns import SecurityEvent, TaskColumns
+from streams.keys import key_of
+from streams.reasons import DeadLetterReason as Reason
+
+AT = 1_760_000_000_000
+OUTCOMES = ["AUTOMATED", "ESCALATED", "FAILED", "UNKNOWN"]
+Record = dict[str, Any]
+Row = tuple[Any, ...]
+
+
+def a_task(number: int = 0, **changes: Any) -> Record:
+    record = {
+        "event_id": f"event-{number}",
+        "occurred_at": AT + 1_000 * number,
+        "tenant": f"tenant-{number % 3}" if number % 2 else None,
+        "agent_id": f"agent-{number % 5}",
+        "trace_id": f"{number:032x}" if number % 3 else None,
+        "task_type": ["invoice", "claim", "rückfrage"][number % 3],
+        "outcome": OUTCOMES[number % 4],
+        "error_type": "TIMEOUT" if number % 4 == 2 else None,
+        "duration_ms": 12.5 * number,
+        "cost_usd": 0.001 * number,
+        "input_tokens": 100 * number,
+        "output_tokens": number,
+        "cached_tokens": number if number % 2 else None,
+        "confidence": 0.5 if number % 5 else None,
+        "model": "some-model",
+        "prompt_version": None,
+        "agent_version": "1.2.3",
+        "trust_tier": None,
+        "input_features": [0.5] * (number % 4),
+    }
+    return record | changes
+
+
+def a_security_event(**changes: Any) -> Record:
+    record = {
+        "event_id": "event",
+        "occurred_at": AT,
+        "tenant": "t",
+        "agent_id": "a",
+        "kind": "INJECTION_ATTEMPT",
+        "severity": "LOW",
+        "blocked": True,
+    }
+    return record | changes
+
+
+def a_batch(
+    values: list[bytes | None], keys: list[bytes | None], partition: int = 0
+) -> FetchedBatch:
+    count = len(values)
+    return FetchedBatch(
+        topic="agentops.tasks",
+        partition=partition,
+        incarnation=0,
+        fetch_from=100,
+        next_offset=100 + count,
+        offsets=np.arange(100, 100 + count, dtype=np.int64),
+        timestamps=np.full(count, AT, np.int64),
+        keys=keys,
+        values=values,
+        headers=[()] * count,
+    )
+
+
+def batch_of(name: str, records: list[Record], partition: int = 0) -> FetchedBatch:
+    return a_batch(
+        [schemas.encode(name, record) for record in records],
+        [key_of(record["tenant"], record["agent_id"]) for record in records],
+        partition,
+    )
+
+
+def decoder(**options: Any) -> TaskDecoder:
+    return TaskDecoder(partitions=1, **options)
+
+
+def rows_of(columns: TaskColumns) -> list[Row]:
+    return list(
+        zip(
+            columns.occurred_at.tolist(),
+            columns.outcome.tolist(),
+            columns.cost_micro.tolist(),
+            columns.duration_us.tolist(),
+            columns.input_tokens.tolist(),
+            columns.output_tokens.tolist(),
+            columns.cached_tokens.tolist(),
+            columns.tenant.to_list(),
+            columns.agent.to_list(),
+            columns.task_type.to_list(),
+            strict=True,
+        )
+    )
+
+
+def row_of(record: Record) -> Row:
+    return (
+        record["occurred_at"],
+        OUTCOMES.index(record["outcome"]),
+        math.floor(record["cost_usd"] * 1e6 + 0.5),
+        math.floor(record["duration_ms"] * 1e3 + 0.5),
+        record["input_tokens"],
+        record["output_tokens"],
+        record["cached_tokens"] or 0,
+        record["tenant"],
+        record["agent_id"],
+        record["task_type"],
+    )
+
+
+def keeps_limits(record: Record) -> bool:
+    ids = [record["event_id"], record["agent_id"], record["task_type"]]
+    ids += [] if record["tenant"] is None else [record["tenant"]]
+    tokens = [record["input_tokens"], record["output_tokens"], record["cached_tokens"] or 0]
+    return (
+        all(1 <= len(name) <= 256 for name in ids)
+        and 0 <= record["occurred_at"] < 4_102_444_800_000
+        and 0 <= record["duration_ms"] <= 1e12
+        and 0 <= record["cost_usd"] <= 1e9
+        and all(0 <= count <= 2**40 for count in tokens)
+    )
+
+
+USED = {"event_id", "tenant", "agent_id", "task_type", "occurred_at", "outcome", "duration_ms"} | {
+    "cost_usd",
+    "input_tokens",
+    "output_tokens",
+    "cached_tokens",
+}
+READER = schemas.build(
+    {
+        **schemas.schema("TaskFinished"),
+        "fields": [f for f in schemas.schema("TaskFinished")["fields"] if f["name"] in USED],
+    }
+)
+
+
+def expected(value: bytes, key: bytes | None) -> Row | Reason:
+    """The reference: fastavro, the whole value consumed, then limits, then the key."""
+    try:
+        schemas.fingerprint_of(value)
+        if schemas.by_fingerprint(value[2:10]) is None:
+            return Reason.UNKNOWN_SCHEMA
+        if value[2:10] != schemas.fingerprint("TaskFinished"):
+            return Reason.WRONG_SCHEMA
+        record = schemas.get("TaskFinished").read(value[10:], READER)
+    except schemas.DecodeError as error:
+        return error.reason
+    if not keeps_limits(record):
+        return Reason.INVALID_FIELD
+    return row_of(record) if key == key_of(record["tenant"], record["agent_id"]) else (
+        Reason.KEY_MISMATCH
+    )
+
+
+def by_row(decoded: Decoded[TaskColumns]) -> dict[int, Row | Reason]:
+    found: dict[int, Row | Reason] = dict(
+        zip(decoded.rows.tolist(), rows_of(decoded.value), strict=True)
+    )
+    assert list(found) == sorted(found)
+    indices = [refusal.index for refusal in decoded.refused]
+    assert indices == sorted(indices)
+    assert not found.keys() & set(indices)
+    return found | {refusal.index: refusal.reason for refusal in decoded.refused}
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 23, 24, 30, 500])
+def test_good_tasks_come_out_as_they_went_in(count: int) -> None:
+    records = [a_task(number) for number in range(count)]
+    decoded = decoder().decode(batch_of("TaskFinished", records))
+    assert decoded.refused == []
+    assert decoded.rows.tolist() == list(range(count))
+    assert rows_of(decoded.value) == [row_of(record) for record in records]
+    assert decoded.value.outcome.dtype == np.int8
+    assert decoded.value.agent.codes.dtype == np.int32
+    for name in ("occurred_at", "cost_micro", "duration_us", "input_tokens", "cached_tokens"):
+        assert getattr(decoded.value, name).dtype == np.int64
+    assert len(set(decoded.value.agent.values)) == len(decoded.value.agent.values)
+
+
+def test_the_result_does_not_depend_on_how_records_are_batched() -> None:
+    records = [a_task(number) for number in range(90)]
+    records[7]["cost_usd"] = -1.0
+    batch = batch_of("TaskFinished", records)
+    whole = by_row(decoder().decode(batch))
+    for size in (1, 24, 40):
+        pieces: dict[int, Row | Reason] = {}
+        for first in range(0, 90, size):
+            piece = batch.start_at(100 + first)
+            piece = a_batch(list(piece.values[:size]), list(piece.keys[:size]))
+            pieces |= {first + i: row for i, row in by_row(decoder().decode(piece)).items()}
+        assert pieces == whole
+
+
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(out) + bytes([number])
+
+
+@st.composite
+def mutations(draw: st.DrawFn) -> tuple[int, int, bytes]:
+    """(number of records, which is bad, its bytes)."""
+    count = draw(st.sampled_from([30, 30, 30, 3]))
+    row = draw(st.integers(0, count - 1))
+    value = schemas.encode("TaskFinished", a_task(row))
+    follower = schemas.encode("TaskFinished", a_task(row + 1))
+    at = draw(st.integers(0, len(value) - 1))
+    match draw(st.sampled_from(["flip", "byte", "cut", "insert", "early", "varint", "twice"])):
+        case "flip":
+            bad = bytearray(value)
+            for _ in range(draw(st.integers(1, 3))):
+                bad[draw(st.integers(10, len(value) - 1))] ^= 1 << draw(st.integers(0, 7))
+            return count, row, bytes(bad)
+        case "byte":
+            return count, row, value[:at] + draw(st.binary(min_size=1, max_size=1)) + value[at + 1 :]
+        case "cut":
+            return count, row, value[:at]
+        case "insert":
+            return count, row, value[:at] + draw(st.binary(min_size=1, max_size=12)) + value[at:]
+        case "early":
+            # Ends early, and goes on as if the next record were already there.
+            cut = follower[: draw(st.integers(0, len(follower)))]
+            return count, row, value[: max(at, 10)] + cut
+        case "varint":
+            # A count or a number that is negative, huge, or longer than it need be.
+            odd = draw(st.sampled_from([1, 2**14, 2**31, 2**63, 2**64 - 1, 2**70]))
+            long = bytes([value[at] | 0x80, 0x80, 0x00])
+            made = draw(st.sampled_from([varint(odd), long, b"\x80" * 9 + b"\x01"]))
+            return count, row, value[:at] + made + value[at + 1 :]
+        case _:
+            return count, row, value + follower
+
+
+@seed(20_261_122)
+@settings(max_examples=1_000, deadline=None, database=None)
+@given(mutations())
+def test_a_broken_record_changes_no_neighbour(mutation: tuple[int, int, bytes]) -> None:
+    count, row, bad = mutation
+    records = [a_task(number) for number in range(count)]
+    batch = batch_of("TaskFinished", records)
+    values = list(batch.values)
+    values[row] = bad
+    found = by_row(decoder().decode(a_batch(values, list(batch.keys))))
+    assert found.pop(row) == expected(bad, batch.keys[row])
+    assert found == {i: row_of(record) for i, record in enumerate(records) if i != row}
+
+
+@seed(20_261_122)
+@settings(max_examples=100, deadline=None, database=None)
+@given(st.lists(st.binary(max_size=60), min_size=24, max_size=40), st.booleans())
+def test_noise_never_gets_through(noise: list[bytes], framed: bool) -> None:
+    head = b"\xc3\x01" + schemas.fingerprint("TaskFinished") if framed else b""
+    values: list[bytes | None] = [head + body for body in noise]
+    found = by_row(decoder().decode(a_batch(values, [b"k"] * len(values))))
+    assert found == {i: expected(value or b"", b"k") for i, value in enumerate(values)}
+
+
+def test_each_kind_of_bad_record_has_its_reason() -> None:
+    good = schemas.encode("TaskFinished", a_task(0))
+    cases: list[tuple[bytes | None, bytes | None, Reason | None]] = [
+        (None, b"agent-0", Reason.NULL_VALUE),
+        (b"", b"agent-0", Reason.BAD_FRAMING),
+        (b"\xc3\x01", b"agent-0", Reason.BAD_FRAMING),
+        (b'{"agent_id": 1}', b"agent-0", Reason.BAD_FRAMING),
+        (b"\x00\x00\x00\x00\x01" + good[10:], b"agent-0", Reason.BAD_FRAMING),
+        (b"\xc3\x01" + b"newer ml" + good[10:], b"agent-0", Reason.UNKNOWN_SCHEMA),
+        (schemas.encode("SecurityEvent", a_security_event()), b"t/a", Reason.WRONG_SCHEMA),
+        (good[:-1], b"agent-0", Reason.BAD_BODY),
+        (good + b"\0", b"agent-0", Reason.BAD_BODY),
+        (good[:10], b"agent-0", Reason.BAD_BODY),
+        (good, None, Reason.KEY_MISSING),
+        (good, b"\xff", Reason.KEY_MISSING),
+        (good, b"", Reason.KEY_MISMATCH),
+        (good, b"agent-1", Reason.KEY_MISMATCH),
+        (good, b"/agent-0", Reason.KEY_MISMATCH),
+        (good, b"agent-0", None),
+    ]
+    cases = cases + [(good, b"agent-0", None)] * 30
+    decoded = decoder().decode(a_batch([c[0] for c in cases], [c[1] for c in cases]))
+    reasons = {refusal.index: refusal.reason for refusal in decoded.refused}
+    assert reasons == {i: case[2] for i, case in enumerate(cases) if case[2] is not None}
+    details = {refusal.index: refusal.detail for refusal in decoded.refused}
+    assert "no registry is configured" in details[4]
+    assert "SecurityEvent" in details[6]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fine"),
+    [
+        ("occurred_at", 0, True),
+        ("occurred_at", -1, False),
+        ("occurred_at", 4_102_444_799_999, True),
+        ("occurred_at", 4_102_444_800_000, False),
+        ("occurred_at", 2**63 - 1, False),
+        ("duration_ms", 0.0, True),
+        ("duration_ms", -0.0, True),
+        ("duration_ms", 1e12, True),
+        ("duration_ms", 1.0000001e12, False),
+        ("duration_ms", -1e-9, False),
+        ("duration_ms", math.nan, False),
+        ("cost_usd", 1e9, True),
+        ("cost_usd", math.inf, False),
+        ("cost_usd", 1e308, False),
+        ("cost_usd", math.nan, False),
+        ("cost_usd", 0.000_000_5, True),
+        ("input_tokens", 2**40, True),
+        ("input_tokens", 2**40 + 1, False),
+        ("output_tokens", -1, False),
+        ("cached_tokens", 2**40, True),
+        ("cached_tokens", -1, False),
+        ("cached_tokens", None, True),
+        ("event_id", "", False),
+        ("event_id", "x" * 256, True),
+        ("event_id", "x" * 257, False),
+        ("event_id", "\N{GRINNING FACE}" * 256, True),
+        ("event_id", "\N{GRINNING FACE}" * 257, False),
+        ("agent_id", "", False),
+        ("agent_id", "ä" * 256, True),
+        ("agent_id", "ä" * 257, False),
+        ("agent_id", "x" * 10_000, False),
+        ("tenant", "", False),
+        ("tenant", "x" * 256, True),
+        ("tenant", "x" * 257, False),
+        ("task_type", "", False),
+        ("task_type", "\N{GRINNING FACE}" * 256, True),
+        ("task_type", "x" * 257, False),
+        ("model", "x" * 20_000, True),
+        ("input_features", [1.0] * 300, True),
+    ],
+)
+@pytest.mark.parametrize("neighbours", [0, 30])
+def test_fields_are_judged_at_their_limits(
+    field: str, value: Any, fine: bool, neighbours: int
+) -> None:
+    records = [a_task(number) for number in range(neighbours + 1)]
+    records[-1][field] = value
+    decoded = decoder().decode(batch_of("TaskFinished", records))
+    if fine:
+        assert decoded.refused == []
+        assert rows_of(decoded.value) == [row_of(record) for record in records]
+    else:
+        assert [(r.index, r.reason) for r in decoded.refused] == [(neighbours, Reason.INVALID_FIELD)]
+        assert field in decoded.refused[0].detail
+        assert decoded.rows.tolist() == list(range(neighbours))
+
+
+def test_text_that_is_not_utf_8_is_a_bad_body_where_it_is_read() -> None:
+    for field in ("event_id", "agent_id", "task_type"):
+        records = [a_task(number, **{field: "qqqq"}) for number in range(30)]
+        batch = batch_of("TaskFinished", records)
+        values = list(batch.values)
+        values[3] = (values[3] or b"").replace(b"qqqq", b"q\xff\xfeq")
+        keys = [(key or b"") for key in batch.keys]
+        keys[3] = keys[3].replace(b"qqqq", b"q\xff\xfeq")
+        decoded = decoder().decode(a_batch(values, list(keys)))
+        assert [(r.index, r.reason) for r in decoded.refused] == [(3, Reason.BAD_BODY)]
+
+
+def test_ids_that_share_a_key_stay_apart() -> None:
+    # "a/b/c" names three entities; all are legal, and none may take another's place.
+    names = [(None, "a/b/c"), ("a", "b/c"), ("a/b", "c")]
+    records = [
+        a_task(i, tenant=names[i % 3][0], agent_id=names[i % 3][1]) for i in range(60)
+    ]
+    decoded = decoder().decode(batch_of("TaskFinished", records))
+    assert decoded.refused == []
+    assert rows_of(decoded.value) == [row_of(record) for record in records]
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_a_stray_key_is_refused_with_the_cure(count: int) -> None:
+    # Reference values of Java's murmur2: of 12 partitions, "agent-1" belongs in 10.
+    records = [a_task(0, agent_id="agent-1") for _ in range(count)]
+    tasks = TaskDecoder(partitions=12)
+    here = [p for p in range(12) if not tasks.decode(batch_of("TaskFinished", records, p)).refused]
+    assert len(here) == 1
+    stray = tasks.decode(batch_of("TaskFinished", records, (here[0] + 1) % 12))
+    assert {refusal.reason for refusal in stray.refused} == {Reason.STRAY_PARTITION}
+    assert len(stray.refused) == count
+    assert "partitioner=murmur2_random" in stray.refused[0].detail
+    assert f"belongs in partition {here[0]}" in stray.refused[0].detail
+    unchecked = TaskDecoder(partitions=12, partitioner="unchecked")
+    assert all(
+        not unchecked.decode(batch_of("TaskFinished", records, p)).refused for p in range(12)
+    )
+
+
+def older(*, without: tuple[str, ...] = (), **kinds: Any) -> schemas.Schema:
+    """TaskFinished as another version of a producer could write it."""
+    raw = schemas.schema("TaskFinished")
+    fields = [
+        {**field, "type": kinds.get(field["name"], field["type"])}
+        for field in raw["fields"]
+        if field["name"] not in without
+    ]
+    return schemas.build({**raw, "fields": fields})
+
+
+NEWER_OUTCOME = {"type": "enum", "name": "TaskOutcome", "symbols": ["AUTOMATED", "DEFERRED"]}
+VERSIONS = {
+    "fewer fields": older(without=("cached_tokens", "tenant", "input_features")),
+    "other types": older(cost_usd="float", duration_ms="long", input_tokens="int"),
+    "another order of null": older(tenant=["string", "null"]),
+    "a newer outcome": older(outcome=NEWER_OUTCOME),
+    "fields without columns": older(input_features={"type": "array", "items": "string"}),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_known_versions_are_read_beside_the_current_one(version: str) -> None:
+    other = VERSIONS[version]
+    records = [a_task(i, duration_ms=float(i), cost_usd=0.5, tenant=None) for i in range(60)]
+    batch = batch_of("TaskFinished", records)
+    values = list(batch.values)
+    for i in range(0, 60, 2):
+        names = {field["name"] for field in other.raw["fields"]}
+        written = {name: value for name, value in records[i].items() if name in names}
+        if version == "other types":
+            written["duration_ms"] = i
+        if version == "fields without columns":
+            written["input_features"] = ["x"]
+        if version == "a newer outcome":
+            written["outcome"], records[i]["outcome"] = "DEFERRED", "UNKNOWN"
+        if "cached_tokens" not in names:
+            records[i]["cached_tokens"] = None
+        values[i] = other.write(written)
+    mixed = a_batch(values, list(batch.keys))
+    decoded = decoder(known={other.fingerprint: other}).decode(mixed)
+    assert decoded.refused == []
+    assert rows_of(decoded.value) == [row_of(record) for record in records]
+    unknown = decoder().decode(mixed)
+    assert [refusal.index for refusal in unknown.refused] == list(range(0, 60, 2))
+    assert {refusal.reason for refusal in unknown.refused} == {Reason.UNKNOWN_SCHEMA}
+    assert rows_of(unknown.value) == [row_of(record) for record in records[1::2]]
+
+
+def test_a_version_that_cannot_be_counted_is_refused_at_the_start() -> None:
+    lacking = older(without=("agent_id",))
+    with pytest.raises(ValueError, match="without agent_id"):
+        decoder(known={lacking.fingerprint: lacking})
+    other = schemas.get("Window")
+    with pytest.raises(ValueError, match="Window"):
+        decoder(known={other.fingerprint: other})
+
+
+def test_security_events_are_decoded_one_by_one() -> None:
+    records = [a_security_event(event_id=f"e{i}", detail_code="X1") for i in range(4)]
+    records[1]["action"] = "y" * 257
+    records[2]["occurred_at"] = -5
+    batch = batch_of("SecurityEvent", records)
+    decoded = SecurityDecoder(partitions=1).decode(batch)
+    assert decoded.rows.tolist() == [0, 3]
+    assert decoded.value[0] == SecurityEvent(
+        event_id="e0",
+        occurred_at=AT,
+        tenant="t",
+        agent_id="a",
+        kind="INJECTION_ATTEMPT",
+        severity="LOW",
+        blocked=True,
+        detail_code="X1",
+    )
+    assert [refusal.reason for refusal in decoded.refused] == [Reason.INVALID_FIELD] * 2
+    assert "action" in decoded.refused[0].detail
+
+
+def test_security_events_have_the_checks_of_tasks() -> None:
+    good = schemas.encode("SecurityEvent", a_security_event())
+    task = schemas.encode("TaskFinished", a_task(0))
+    batch = a_batch([good, None, task, good, good, good[:-1]], [b"t/a", b"", b"", None, b"a", b""])
+    decoded = SecurityDecoder(partitions=1).decode(batch)
+    assert [refusal.reason for refusal in decoded.refused] == [
+        Reason.NULL_VALUE,
+        Reason.WRONG_SCHEMA,
+        Reason.KEY_MISSING,
+        Reason.KEY_MISMATCH,
+        Reason.BAD_BODY,
+    ]
+
+
+def test_our_own_records_are_decoded_whatever_their_key() -> None:
+    window = dict.fromkeys([f["name"] for f in schemas.schema("Window")["fields"]], 7)
+    window |= {"tenant": None, "agent_id": "a", "task_type": "t"}
+    good = schemas.encode("Window", window)
+    decoded = RecordDecoder("Window").decode(a_batch([good, b"?", good], [None, None, b"k"]))
+    assert decoded.value == [window, window]
+    assert decoded.rows.tolist() == [0, 2]
+    assert decoded.refused == [
+        Refusal(1, Reason.BAD_FRAMING, "the value starts with 3f, not with c301")
+    ]
+
+
+def test_a_dead_letter_keeps_the_bytes_and_says_where_they_came_from() -> None:
+    batch = a_batch([b"one", b"two"], [b"k1", b"k2"], partition=3)
+    key, value, headers = dead_letter(batch, Refusal(1, Reason.BAD_FRAMING, "détail"), 10_000)
+    assert (key, value) == (b"k2", b"two")
+    assert headers == [
+        ("reason", b"BAD_FRAMING"),
+        ("detail", "détail".encode()),
+        ("topic", b"agentops.tasks"),
+        ("partition", b"3"),
+        ("offset", b"101"),
+        ("timestamp", str(AT).encode()),
+    ]
+
+
+def test_a_dead_letter_of_nulls_is_a_record_of_nulls() -> None:
+    key, value, _ = dead_letter(a_batch([None], [None]), Refusal(0, Reason.NULL_VALUE, ""), 1_000)
+    assert (key, value) == (None, None)
+
+
+@pytest.mark.parametrize(("key", "value"), [(b"k", b"v" * 5_000), (b"k" * 5_000, b"v" * 5_000)])
+def test_an_oversize_dead_letter_is_cut_and_says_so(key: bytes, value: bytes) -> None:
+    refusal = Refusal(0, Reason.BAD_BODY, "x" * 5_000)
+    kept_key, kept, headers = dead_letter(a_batch([value], [key]), refusal, 2_000)
+    assert value.startswith(kept or b"")
+    assert key.startswith(kept_key or b"")
+    size = len(kept or b"") + len(kept_key or b"")
+    assert size + sum(len(name) + len(text) for name, text in headers) <= 2_000
+    assert dict(headers)["cut"] == b"5000"
+    assert ("key-cut" in dict(headers)) == (len(key) > 2_000)
+
+
+def test_a_dead_letter_needs_room_for_its_headers() -> None:
+    with pytest.raises(ValueError, match="max_bytes=100"):
+        dead_letter(a_batch([b"v"], [b"k"]), Refusal(0, Reason.BAD_BODY, ""), 100)
+
+
+def test_a_signalling_nan_is_refused_without_a_warning() -> None:
+    records = [a_task(number) for number in range(30)]
+    batch = batch_of("TaskFinished", records)
+    values = list(batch.values)
+    wild = struct.pack("<Q", 0x7FF0000000000001)
+    values[5] = (values[5] or b"").replace(struct.pack("<d", 62.5), wild)
+    decoded = decoder().decode(a_batch(values, list(batch.keys)))
+    assert [(r.index, r.reason) for r in decoded.refused] == [(5, Reason.INVALID_FIELD)]
