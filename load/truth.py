@@ -177,7 +177,7 @@ def _faults(expected: Expected, records: list[Mapping[str, Any]], origin_ms: int
         faults.append("unresolved")
     elif times[-1] > expected.resolved_by_ms:
         faults.append("resolved late")
-    if any(bool(record["page"]) is not expected.page for record in records):
+    if any(record["page"] is not expected.page for record in records):
         faults.append(f"page is not {expected.page}")
     return faults
 

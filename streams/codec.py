@@ -57,6 +57,19 @@ _RANGES: dict[str, tuple[float, float]] = {
 _IDS = ("event_id", "tenant", "agent_id", "task_type")
 _OUTCOMES = {"AUTOMATED": AUTOMATED, "ESCALATED": ESCALATED, "FAILED": FAILED}
 _WANTED = (*_IDS, *_RANGES, "outcome")
+_COLUMNAR = {name: {"string", "bytes"} for name in _IDS}
+_COLUMNAR |= {name: {"int", "long"} for name in ("occurred_at", *_TOKENS)}
+_COLUMNAR |= {name: {"int", "long", "float", "double"} for name in ("duration_ms", "cost_usd")}
+_COLUMNAR |= {"outcome": {"enum"}}
+"""The types a writer may give a wanted field for it to be read in columns."""
+_MAX_DETAIL = 512
+_ENVELOPE = 256
+"""Bytes of a record batch and a record around key, value and headers, with room for the cuts."""
+_MARKER = np.uint64(int.from_bytes(schemas.MARKER, "little"))
+_MARKER_MASK = np.uint64(0xFFFF)
+_FEW = 24
+"""Fewer records are read sooner one by one than in columns."""
+_MAX_ID_BYTES = 4 * MAX_ID
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +108,7 @@ class TaskDecoder:
         known: Mapping[bytes, schemas.Schema] | None = None,
     ) -> None:
         self._keys = Keys(partitions, partitioner)
-        self._reader = _Reader("TaskFinished", _projection("TaskFinished", _WANTED), known)
+        self._reader = schemas.Reader("TaskFinished", known, _WANTED)
         self._plans = [
             (int.from_bytes(mark, "little"), plan)
             for mark, schema in self._reader.writers.items()
@@ -106,7 +119,7 @@ class TaskDecoder:
         """Decode all records of a batch."""
         if len(batch) < _FEW:
             return _merged(*self._singles(batch, np.arange(len(batch))))
-        values = [value or b"" for value in batch.values]
+        values = [value or b"" for value in batch.values] if None in batch.values else batch.values
         text = Text(values)
         size = np.fromiter(map(len, values), np.int64, len(values))
         end = np.cumsum(size)
@@ -190,7 +203,7 @@ class SecurityDecoder:
         known: Mapping[bytes, schemas.Schema] | None = None,
     ) -> None:
         self._keys = Keys(partitions, partitioner)
-        self._reader = _Reader("SecurityEvent", schemas.get("SecurityEvent"), known)
+        self._reader = schemas.Reader("SecurityEvent", known)
 
     def decode(self, batch: FetchedBatch) -> Decoded[list[SecurityEvent]]:
         """Decode all records of a batch."""
@@ -208,7 +221,7 @@ class RecordDecoder:
     """
 
     def __init__(self, name: str, known: Mapping[bytes, schemas.Schema] | None = None) -> None:
-        self._reader = _Reader(name, schemas.get(name), known)
+        self._reader = schemas.Reader(name, known)
 
     def decode(self, batch: FetchedBatch) -> Decoded[list[dict[str, Any]]]:
         """Decode all records of a batch."""
@@ -257,80 +270,6 @@ def dead_letter(
     return key, value, headers
 
 
-_MAX_DETAIL = 512
-_ENVELOPE = 256
-"""Bytes of a record batch and a record around key, value and headers, with room for the cuts."""
-_MARKER = np.uint64(int.from_bytes(schemas.MARKER, "little"))
-_MARKER_MASK = np.uint64(0xFFFF)
-_FEW = 24
-"""Fewer records are read sooner one by one than in columns."""
-_MAX_ID_BYTES = 4 * MAX_ID
-
-
-class _Reader:
-    """Reads single values written with any of some schemas of one record.
-
-    Attributes:
-        writers: the schemas by fingerprint, the current one first.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        reader: schemas.Schema,
-        known: Mapping[bytes, schemas.Schema] | None,
-    ) -> None:
-        current = schemas.get(name)
-        self._reader = reader
-        self._name = name
-        self.writers = {current.fingerprint: current, **(known or {})}
-        needed = {field["name"] for field in reader.raw["fields"] if "default" not in field}
-        for writer in self.writers.values():
-            missing = needed - {field["name"] for field in writer.raw["fields"]}
-            if writer.name != name or missing:
-                lacks = f" without {', '.join(sorted(missing))}" if missing else ""
-                raise ValueError(
-                    f"schema {writer.fingerprint.hex()} ({writer.name}{lacks}) cannot be read "
-                    f"as {name}: leave it out of `known`"
-                )
-
-    def read(self, value: bytes | None) -> dict[str, Any]:
-        """Decode one value, or raise DecodeError."""
-        if value is None:
-            raise schemas.DecodeError(DeadLetterReason.NULL_VALUE, "the value is null")
-        mark = schemas.fingerprint_of(value)
-        writer = self.writers.get(mark)
-        if writer is None:
-            other = schemas.by_fingerprint(mark)
-            if other is None:
-                raise schemas.DecodeError(
-                    DeadLetterReason.UNKNOWN_SCHEMA, f"fingerprint {mark.hex()} is not known here"
-                )
-            raise schemas.DecodeError(
-                DeadLetterReason.WRONG_SCHEMA,
-                f"the value is a {other.name}; this topic carries {self._name}",
-            )
-        reader = None if writer is self._reader else self._reader
-        return writer.read(value[schemas.FRAME :], reader)
-
-
-def _projection(name: str, wanted: Sequence[str]) -> schemas.Schema:
-    """Return the schema with only the wanted fields, for a reader."""
-    raw = schemas.schema(name)
-    return schemas.build(
-        {**raw, "fields": [field for field in raw["fields"] if field["name"] in wanted]}
-    )
-
-
-_COLUMNAR: dict[str, set[str]] = {
-    **dict.fromkeys(_IDS, {"string", "bytes"}),
-    **dict.fromkeys(("occurred_at", *_TOKENS), {"int", "long"}),
-    **dict.fromkeys(("duration_ms", "cost_usd"), {"int", "long", "float", "double"}),
-    "outcome": {"enum"},
-}
-"""The types a writer may give a wanted field for it to be read in columns."""
-
-
 def _plan(schema: schemas.Schema) -> Plan | None:
     """Return how to read a writer's values in columns; None where that is not possible."""
     for field in schema.raw["fields"]:
@@ -351,7 +290,11 @@ def _within_limits(
     good = regular.copy()
     numbers: dict[str, NDArray[Any]] = {}
     for name in (*_RANGES, "outcome"):
-        column, present = raw.get(name, (np.zeros(len(good), np.int64), None))
+        found = raw.get(name)
+        if isinstance(found, tuple):
+            column, present = found
+        else:
+            column, present = np.zeros(len(good), np.int64), None
         if name in _RANGES:
             low, high = _RANGES[name]
             good &= (column >= low) & (column <= high)
@@ -401,7 +344,7 @@ def _name(text: bytes) -> str | None:
     return name if 1 <= len(name) <= MAX_ID else None
 
 
-def _checked(reader: _Reader, keys: Keys, batch: FetchedBatch, row: int) -> dict[str, Any]:
+def _checked(reader: schemas.Reader, keys: Keys, batch: FetchedBatch, row: int) -> dict[str, Any]:
     """Decode one event and judge its fields and its key, or raise DecodeError."""
     record = reader.read(batch.values[row])
     detail = _invalid(record)

@@ -96,7 +96,10 @@ class Spans:
         return found
 
     def same(self, text: Text, start: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return which texts equal the bytes of `text` from `start` on, in their own length."""
+        """Return which texts equal the bytes of `text` from `start` on, in their own length.
+
+        These bytes must exist; take `where` to leave out the rows that have none.
+        """
         found = np.ones(len(start), np.bool_)
         for at, rows, word in self.parts():
             keep = _KEEP.take(self.length[rows] - at, mode="clip")
@@ -160,7 +163,8 @@ class Cursor:
     def finish(self) -> NDArray[np.bool_]:
         """Return which values were regular and end where they should."""
         # Positions only rise, so whoever is at its end now has never been past it.
-        return self.regular & (self._at == self._end)
+        self.regular &= self._at == self._end
+        return self.regular
 
     def longs(self, present: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Read an int or a long of up to eight bytes; 0 where not `present`."""
@@ -181,9 +185,7 @@ class Cursor:
             word = (word & low) | ((word & high) >> by)
         return (word >> _ONE).view(np.int64) ^ -(word & _ONE).view(np.int64)
 
-    def floats(
-        self, dtype: str, present: NDArray[np.bool_] | None = None
-    ) -> NDArray[np.float64]:
+    def floats(self, dtype: str, present: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
         """Read a float ("<f4") or a double ("<f8"); 0.0 where not `present`."""
         word = self._text.words[self._at]
         size = np.dtype(dtype).itemsize
@@ -209,7 +211,7 @@ class Cursor:
         """Read the index of a union of two whose branch `null` is null."""
         octet = self.octets(3)
         self.regular &= octet != 1
-        return octet == 2 - 2 * null
+        return np.equal(octet, 2 - 2 * null)
 
     def symbols(
         self, codes: NDArray[np.int64], present: NDArray[np.bool_] | None = None

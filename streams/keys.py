@@ -148,9 +148,10 @@ def _named(
     text: Text, start: NDArray[np.int64], size: NDArray[np.int64], tenant: Spans, agent: Spans
 ) -> NDArray[np.bool_]:
     """Return which keys, text[start:start+size], are made of their tenant and agent."""
-    good = (size == agent.length + (tenant.length + 1) * tenant.present) & (agent.length > 0)
-    good &= agent.same(text, np.where(good, start + size - agent.length, start))
-    good &= tenant.same(text, start)
+    good = np.equal(size, agent.length + (tenant.length + 1) * tenant.present)
+    good &= agent.length > 0
+    good &= agent.where(good).same(text, start + size - agent.length)
+    good &= tenant.where(good).same(text, start)
     slash = text.octets[np.where(good, start + tenant.length, start)] == ord("/")
     good &= slash | ~tenant.present
     return good

@@ -129,6 +129,8 @@ class Panes:
 
     def _cells(self, rows: I64, panes: I64) -> I64:
         """Return the cell of each event, making blocks where there are none."""
+        if not len(rows):
+            return np.empty(0, np.int64)
         self._is_dirty = True
         low, high = int(panes.min()), int(panes.max())
         block = low // self._span
@@ -254,21 +256,26 @@ class Panes:
         cells = self._index[:, slot].astype(np.int64) * self._span + pane % self._span
         return np.flatnonzero(self._changed[cells])
 
-    def publish(self, rows: I64, panes: I64, times: I64) -> I64:
-        """Count publications of panes, which then are not changed; return int64[r] revisions.
+    def revisions(self, rows: I64, panes: I64) -> I64:
+        """Return int64[r], how often single panes were published."""
+        return self._revision[self._existing(rows, panes)].astype(np.int64)
+
+    def publish(self, rows: I64, panes: I64, times: I64) -> None:
+        """Count publications of panes, which then are not changed; those expired are left out.
 
         Args:
             rows: int64[r]; each (row, pane) once.
             panes: int64[r].
             times: int64[r], how often each is published now.
-
-        Returns:
-            The revision of the last of these publications of each.
         """
-        cells = self._cells(rows, panes)
-        self._revision[cells] += times.astype(np.uint16)
+        kept = self._existing(rows, panes) >= self._span
+        cells = self._cells(rows[kept], panes[kept])
+        self._revision[cells] += times[kept].astype(np.uint16)
         self._changed[cells] = False
-        return self._revision[cells].astype(np.int64)
+
+    def change(self, rows: I64, panes: I64) -> None:
+        """Say that panes, which exist, changed since they were published."""
+        self._changed[self._existing(rows, panes)] = True
 
     # -- ageing ------------------------------------------------------------------------------
 

@@ -23,12 +23,14 @@ from fastavro.schema import to_parsing_canonical_form
 from streams.reasons import DeadLetterReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 MARKER = b"\xc3\x01"
 """The two bytes every single-object value starts with."""
 FRAME = len(MARKER) + 8
 """Bytes before the body: the marker and the fingerprint."""
+_NESTED = {"type", "items", "values"}
+"""Keys of a schema under which there is another."""
 
 _HERE = Path(__file__).resolve().parent
 
@@ -76,7 +78,8 @@ class Schema:
         """
         stream = BytesIO(body)
         try:
-            record = fastavro.schemaless_reader(stream, self.parsed, reader and reader.parsed)
+            resolved = None if reader is None else reader.parsed
+            record = fastavro.schemaless_reader(stream, self.parsed, resolved)
         # fastavro documents no set of errors: what bad bytes raise depends on where they lie.
         except Exception as error:
             detail = f"no {self.name}: {type(error).__name__}: {error}"[:200]
@@ -177,7 +180,9 @@ def fingerprint_of(data: bytes) -> bytes:
     """
     if len(data) < FRAME or data[: len(MARKER)] != MARKER:
         if data[:1] == b"\x00":
-            detail = "the value starts with 00 (a schema registry's id) and no registry is configured"
+            detail = (
+                "the value starts with 00 (a schema registry's id) and no registry is configured"
+            )
         else:
             detail = f"the value starts with {data[:2].hex() or 'nothing'}, not with c301"
         raise DecodeError(DeadLetterReason.BAD_FRAMING, detail)
@@ -188,6 +193,70 @@ def directory() -> Path:
     """Return where the schema files lie: in the wheel, else in the checkout."""
     packaged = _HERE / "_schemas"
     return packaged if packaged.is_dir() else _HERE.parent / "schemas"
+
+
+class Reader:
+    """Reads single values of one record, whichever of some schemas each was written with.
+
+    Args:
+        name: name of the record.
+        known: schemas other versions write it with, by fingerprint.
+        wanted: the fields to return; the texts of others are not judged. None = all fields.
+
+    Attributes:
+        writers: the schemas by fingerprint, the current one first.
+
+    Raises:
+        ValueError: a known schema is of another record, or lacks a field that has no default.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        known: Mapping[bytes, Schema] | None = None,
+        wanted: Collection[str] | None = None,
+    ) -> None:
+        current = get(name)
+        fields = [
+            field for field in current.raw["fields"] if wanted is None or field["name"] in wanted
+        ]
+        self._name = name
+        self._wanted = [field["name"] for field in fields]
+        self.writers = {current.fingerprint: current, **(known or {})}
+        self._pairs: dict[bytes, tuple[Schema, Schema]] = {}
+        needed = {field["name"] for field in fields if "default" not in field}
+        for mark, writer in self.writers.items():
+            missing = needed - {field["name"] for field in writer.raw["fields"]}
+            if writer.name != name or missing:
+                lacks = f" without {', '.join(sorted(missing))}" if missing else ""
+                raise ValueError(
+                    f"schema {writer.fingerprint.hex()} ({writer.name}{lacks}) cannot be read "
+                    f"as {name}: leave it out of `known`"
+                )
+            self._pairs[mark] = _pair(writer, fields)
+
+    def read(self, value: bytes | None) -> dict[str, Any]:
+        """Decode one value.
+
+        Raises:
+            DecodeError: NULL_VALUE, BAD_FRAMING, UNKNOWN_SCHEMA, WRONG_SCHEMA or BAD_BODY.
+        """
+        if value is None:
+            raise DecodeError(DeadLetterReason.NULL_VALUE, "the value is null")
+        mark = fingerprint_of(value)
+        pair = self._pairs.get(mark)
+        if pair is None:
+            other = by_fingerprint(mark)
+            if other is None:
+                raise DecodeError(
+                    DeadLetterReason.UNKNOWN_SCHEMA, f"fingerprint {mark.hex()} is not known here"
+                )
+            raise DecodeError(
+                DeadLetterReason.WRONG_SCHEMA,
+                f"the value is a {other.name}; this topic carries {self._name}",
+            )
+        record = pair[0].read(value[FRAME:], pair[1])
+        return {name: record[name] for name in self._wanted}
 
 
 @cache
@@ -218,3 +287,33 @@ def _without_logical_types(node: Any) -> Any:
     if isinstance(node, list):
         return [_without_logical_types(item) for item in node]
     return node
+
+
+def _pair(writer: Schema, wanted: list[Mapping[str, Any]]) -> tuple[Schema, Schema]:
+    """Return what to read a writer's values with: its schema, and the one to resolve to.
+
+    The fields that are not wanted are read too, their texts as bytes: fastavro skips what a
+    reader leaves out without looking for the end, and an array that claims 2^62 items would
+    keep it busy for ever.
+    """
+    names = {field["name"] for field in wanted}
+    fields = [
+        field if field["name"] in names else {"name": field["name"], "type": _raw(field["type"])}
+        for field in writer.raw["fields"]
+    ]
+    others = [field for field in fields if field["name"] not in names]
+    return (
+        build({**writer.raw, "fields": fields}),
+        build({**writer.raw, "fields": [*wanted, *others]}),
+    )
+
+
+def _raw(kind: Any) -> Any:
+    """Return a type of the same encoding that takes any text."""
+    if isinstance(kind, list):
+        return [_raw(branch) for branch in kind]
+    if isinstance(kind, dict):
+        if kind.get("items") == "null":
+            raise ValueError("an array of nulls can claim any length: no schema may have one")
+        return {key: _raw(value) if key in _NESTED else value for key, value in kind.items()}
+    return "bytes" if kind == "string" else kind

@@ -243,10 +243,15 @@ class SeriesLimitLife:
         self.dirty = True
         return [self._finding(transition, at)] if transition is Transition.FIRING else []
 
+    @property
+    def due(self) -> int | None:
+        """When it resolves if nothing more is refused, ms; None while it is not open."""
+        return self._life.last_seen + self._rule.quiet_ms if self._life.events else None
+
     def quiet(self, clock: int) -> list[Finding]:
         """Resolve it when nothing was refused for long by this clock of the tasks, ms."""
-        at = self._life.last_seen + self._rule.quiet_ms
-        if self._life.events == 0 or at > clock:
+        at = self.due
+        if at is None or at > clock:
             return []
         finding = self._finding(Transition.RESOLVED, at)
         self._life = _Quiet()

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from streams import schemas
 from streams.codec import RecordDecoder, SecurityDecoder, TaskDecoder, dead_letter
 from streams.detect import Detect
 from streams.epoch import OutRecord
-from streams.findings import Finding
+from streams.findings import Finding, finding_id
 from streams.incidents import Incidents
+from streams.reasons import Transition
 
 if TYPE_CHECKING:
     from streams.batch import FetchedBatch, Refusal
@@ -155,10 +157,17 @@ class DetectCore:
         key = f"{owner}|{window['task_type']}|{window['window_start']}".encode()
         return OutRecord(self._windows_topic, self._partition, key, schemas.encode("Window", window))
 
-    def stopped(self, reason: StopReason, detail: str, wall: float) -> list[OutRecord]:
-        """Return the finding that says that this partition stands still."""
-        del detail
-        finding = Finding.partition_stopped(self._partition, str(reason), int(wall * 1000))
+    def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
+        """Return the finding that this partition stands still, or goes on again."""
+        finding = Finding.partition_stopped(self._partition, str(reason), since_ms)
+        if resumed_ms is not None:
+            finding = replace(
+                finding,
+                finding_id=finding_id(finding.alert_id, Transition.RESOLVED, resumed_ms),
+                transition=Transition.RESOLVED,
+                at=resumed_ms,
+                page=False,
+            )
         return [_finding_record(self._findings_topic, finding)]
 
 
@@ -216,9 +225,9 @@ class IncidentsCore:
         state, self._state = self._state, []
         return self._outbox.take() + records, state
 
-    def stopped(self, reason: StopReason, detail: str, wall: float) -> list[OutRecord]:
-        """Return nothing: who would read the finding has stopped."""
-        del reason, detail, wall
+    def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
+        """Return nothing: who would read the finding is the one that stopped."""
+        del reason, since_ms, resumed_ms
         return []
 
 

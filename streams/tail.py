@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams import schemas
@@ -176,7 +177,7 @@ async def tail(settings: Settings, selection: Selection) -> AsyncGenerator[Taile
         TailError: a topic does not exist, or no broker answers.
     """
     async with _consumer(settings) as consumer:
-        partitions = await _partitions(consumer, settings, selection.topics)
+        partitions = await _partitions(settings, selection.topics)
         consumer.assign(partitions)
         await _seek(consumer, partitions, selection.since_ms)
         ends = {} if selection.follow else await consumer.end_offsets(partitions)
@@ -280,10 +281,14 @@ async def _consumer(settings: Settings) -> AsyncIterator[Any]:
         await consumer.stop()
 
 
-async def _partitions(
-    consumer: Any, settings: Settings, topics: Sequence[str]
-) -> list[TopicPartition]:
-    existing = await consumer.topics()
+async def _partitions(settings: Settings, topics: Sequence[str]) -> list[TopicPartition]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    try:
+        await admin.start()
+        described = await admin.describe_topics()
+    finally:
+        await admin.close()
+    existing = {one["topic"]: [p["partition"] for p in one["partitions"]] for one in described}
     prefix = settings.topic_prefix
     found = []
     for topic in topics:
@@ -294,7 +299,7 @@ async def _partitions(
             raise TailError(
                 f"There is no topic {topic} nor {name} at {settings.bootstrap_servers}. {there}"
             )
-        found += [TopicPartition(name, p) for p in sorted(consumer.partitions_for_topic(name))]
+        found += [TopicPartition(name, p) for p in sorted(existing[name])]
     return found
 
 

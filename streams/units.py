@@ -17,14 +17,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from streams import schemas
-from streams.assignor import StageTopics, UnitId
+from streams.assignor import StageTopics, UnitId, complete_units
 from streams.epoch import (
     FENCED,
     EpochProducer,
@@ -97,6 +97,25 @@ class StaleOpenError(Exception):
     """The group has moved on since this opening began."""
 
 
+class Halt(NamedTuple):
+    """Since when, and why, a unit stands still; written ``REASON@ms`` in the state."""
+
+    reason: StopReason
+    since_ms: int
+
+    def __str__(self) -> str:
+        """Return the stored form."""
+        return f"{self.reason}@{self.since_ms}"
+
+    @classmethod
+    def parse(cls, text: str | None) -> Halt | None:
+        """Read the stored form; None stays None."""
+        if text is None:
+            return None
+        reason, _, since = text.partition("@")
+        return cls(StopReason(reason), int(since))
+
+
 class Core(Protocol):
     """The pure part of a unit. It is folded, drained and restored, and never waits."""
 
@@ -120,8 +139,8 @@ class Core(Protocol):
     def drain(self) -> tuple[list[OutRecord], list[tuple[bytes, bytes | None]]]:
         """Return outputs and changed state since the last drain, serialised."""
 
-    def stopped(self, reason: StopReason, detail: str, wall: float) -> list[OutRecord]:
-        """Return the records that tell the world that this unit stopped."""
+    def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
+        """Return the records that tell the world that this unit stopped, or goes on again."""
 
 
 class Flow(Protocol):
@@ -172,12 +191,22 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every unit of a worker shares."""
+    """What every unit of a worker shares.
+
+    Attributes:
+        settings: the worker's settings.
+        flow: the consumer thread.
+        size_limits: topic → max.message.bytes.
+        wall: the wall clock, s.
+        leave: ends the worker, with the reason, when it cannot do its job.
+        failpoints: faults that a test asked for.
+    """
 
     settings: Settings
     flow: Flow
     size_limits: Mapping[str, int]
     wall: Callable[[], float]
+    leave: Callable[[str], None]
     failpoints: Failpoints = field(default_factory=Failpoints)
 
 
@@ -199,6 +228,8 @@ class Unit:
         self._producer: EpochProducer | None = None
         self._state_end: int | None = None
         self._committed_positions: dict[str, int] = {}
+        self._halt: Halt | None = None
+        self._failure: str | None = None
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._life: asyncio.Task[None] | None = None
@@ -235,7 +266,7 @@ class Unit:
         attempt = 0
         while current():
             try:
-                await self._open(current)
+                await self._open_in_time(current)
                 attempt = 0
                 await self._commit_epochs()
             except StaleOpenError:
@@ -275,16 +306,28 @@ class Unit:
         """Stand still, visibly: one finding, and no reset of anything."""
         self.status, self.stop_reason = UnitStatus.STOPPED, stop.reason
         self._log.error("unit.stopped", reason=stop.reason, detail=str(stop))
-        core = self._core or self._stage.make_core(self.id.partition)
-        records = core.stopped(stop.reason, str(stop), self._around.wall())
-        if self._producer is not None and records:
+        if self._halt is None and self._producer is not None:
+            self._halt = Halt(stop.reason, int(self._around.wall() * 1000))
+            core = self._core or self._stage.make_core(self.id.partition)
+            records = core.halted(*self._halt, None)
             try:
-                await self._producer.commit(records)
+                await self._producer.commit([*records, self._unit_record(self.positions)])
             except Exception as error:  # noqa: BLE001 - the log line above has told it already
                 self._log.warning("unit.stop_not_published", error=str(error))
         await self._throw_away()
 
     # -- opening ---------------------------------------------------------------------------
+
+    async def _open_in_time(self, current: Callable[[], bool]) -> None:
+        """Open, or leave the group: a member that is alive and idle keeps others from the work."""
+        deadline = asyncio.timeout(self._around.settings.opening_deadline)
+        try:
+            async with deadline:
+                await self._open(current)
+        except TimeoutError:
+            if deadline.expired():
+                self._around.leave(f"{self.id} did not open within its deadline")
+            raise
 
     async def _open(self, current: Callable[[], bool]) -> None:
         """Fence, read the state, check the positions, seek. In this order, for good reasons.
@@ -327,11 +370,14 @@ class Unit:
         """Make a core from the stored state, or an empty one where there is none."""
         core = self._stage.make_core(self.id.partition)
         stored = latest.pop(UNIT_KEY, None)
-        self.positions, self.epoch = {}, 0
+        self.positions, self.epoch, self._halt = {}, 0, None
         if stored is None:
             await self._refuse_lost_state()
         else:
             _, unit = schemas.decode(stored)
+            self._halt = Halt.parse(unit["stopped"])
+            if self._halt and self._halt.reason is StopReason.STATE_MISSING:
+                await self._refuse_lost_state()
             if unit["partitions"] != self._stage.partitions:
                 raise UnitStoppedError(
                     StopReason.PARTITIONS_CHANGED,
@@ -431,8 +477,6 @@ class Unit:
         self.status = UnitStatus.RETRYING
         self._wake.set()
 
-    _failure: str | None = None
-
     # -- epochs -----------------------------------------------------------------------------
 
     async def _commit_epochs(self) -> None:
@@ -454,7 +498,8 @@ class Unit:
             core, producer = self._core, self._producer
             if core is None or producer is None:
                 return
-            if not core.dirty and self.positions == self._committed_positions:
+            unchanged = self.positions == self._committed_positions and self._halt is None
+            if unchanged and not core.dirty:
                 return
             positions = dict(self.positions)
             records = self._cut(core, positions)
@@ -472,9 +517,18 @@ class Unit:
             self._log.debug("unit.epoch", epoch=self.epoch, records=len(records), positions=positions)
 
     def _cut(self, core: Core, positions: Mapping[str, int]) -> list[OutRecord]:
+        """Return everything an epoch writes; afterwards `core` may be folded further."""
         outputs, changes = core.drain()
+        if self._halt is not None:
+            outputs = [*core.halted(*self._halt, int(self._around.wall() * 1000)), *outputs]
+            self._halt = None
         self.epoch += 1
-        unit = schemas.encode(
+        topic, partition = self.state_partition
+        state = [OutRecord(topic, partition, key, value) for key, value in changes]
+        return [*outputs, *state, self._unit_record(positions)]
+
+    def _unit_record(self, positions: Mapping[str, int]) -> OutRecord:
+        value = schemas.encode(
             "UnitState",
             {
                 "version": STATE_VERSION,
@@ -482,12 +536,10 @@ class Unit:
                 "partitions": self._stage.partitions,
                 "topics": list(positions),
                 "positions": list(positions.values()),
-                "stopped": None,
+                "stopped": None if self._halt is None else str(self._halt),
             },
         )
-        topic, partition = self.state_partition
-        state = [OutRecord(topic, partition, key, value) for key, value in [*changes, (UNIT_KEY, unit)]]
-        return outputs + state
+        return OutRecord(*self.state_partition, UNIT_KEY, value)
 
     # -- closing ----------------------------------------------------------------------------
 
@@ -544,8 +596,6 @@ class UnitManager:
 
     def assigned(self, generation: int, held: Iterable[tuple[str, int]]) -> None:
         """Open every unit of which all topics are held; complain about the others."""
-        from streams.assignor import complete_units  # noqa: PLC0415
-
         held = set(held)
         self._generation = generation
         complete = complete_units([stage.assignable() for stage in self._stages], held)

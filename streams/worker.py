@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 import structlog
@@ -88,10 +90,20 @@ def _connect(app: StreamsApp, stages: Sequence[Stage], size_limits: Mapping[str,
         def __getattr__(self, name: str) -> Any:
             return getattr(thread(), name)
 
-    app.units = UnitManager(
-        stages,
-        Surroundings(app.settings, Flow(), size_limits, time.time, Failpoints.from_environment()),  # type: ignore[arg-type]
+    def leave(why: str) -> None:
+        log.error("worker.leaving", reason=why)
+        app.exit_code = 1
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    around = Surroundings(
+        settings=app.settings,
+        flow=cast("Any", Flow()),
+        size_limits=size_limits,
+        wall=time.time,
+        leave=leave,
+        failpoints=Failpoints.from_environment(),
     )
+    app.units = UnitManager(stages, around)
     units = app.units
 
     async def fold(stream: Any) -> None:

@@ -55,9 +55,9 @@ class CountingCore:
         out, self._out = self._out, []
         return out, [(b"count", b"%d" % self._count)]
 
-    def stopped(self, reason: StopReason, detail: str, wall: float) -> list[OutRecord]:
-        del wall
-        return [OutRecord(self._findings, 0, b"stopped", f"{reason}: {detail}".encode())]
+    def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
+        line = f"{reason} {since_ms} {'stopped' if resumed_ms is None else 'resumed'}"
+        return [OutRecord(self._findings, 0, b"halted", line.encode())]
 
 
 def main() -> int:

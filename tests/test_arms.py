@@ -114,8 +114,9 @@ def test_seven_failures_are_an_anecdote(arm: Any) -> None:
 
 @pytest.mark.parametrize("arm", [DAY_ARM, HOUR_ARM])
 def test_errors_must_surely_be_past_three_quarters_of_the_limit(arm: Any) -> None:
-    assert fires(arm, 1000, 25, usual(None))
-    assert not fires(arm, 1000, 22, usual(None))
+    assert wilson(20, 1000, 2.6) > 0.75 * 0.015 > wilson(19, 1000, 2.6)
+    assert fires(arm, 1000, 20, usual(None))
+    assert not fires(arm, 1000, 19, usual(None))
 
 
 @pytest.mark.parametrize(("arm", "z"), [(DAY_ARM, 4.5), (HOUR_ARM, 4.0)])
@@ -131,7 +132,7 @@ def test_errors_must_differ_from_the_usual(arm: Any, z: float) -> None:
 
 @pytest.mark.parametrize("arm", [DAY_ARM, HOUR_ARM])
 def test_errors_clear_at_seven_tenths_of_the_limit(arm: Any) -> None:
-    assert clears(arm, 100_000, 1_050, usual(0.003))
+    assert clears(arm, 100_000, 1_049, usual(0.003))
     assert not clears(arm, 100_000, 1_051, usual(0.003))
 
 

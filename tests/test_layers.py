@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parent.parent / "streams"
 # Imports point down this list, or stay within a layer. A new module must be placed here.
 LAYERS = {
     "contract": "reasons schemas topics settings batch columns durations cursor",
-    "pure": "series panes clock state stats baseline residuals history arms rules life lives security "
-    "findings detect incidents",
+    "pure": "series panes clock state closing admission stats baseline residuals history arms "
+    "rules life lives security findings evaluation detect incidents",
     "io": "keys codec failpoints assignor transport epoch units stages provision sender "
     "tether local_jars local_broker local",
     "app": "app worker",

@@ -36,7 +36,7 @@ def symbols(name: str, enum: str) -> list[str]:
     return next(kind["symbols"] for kind in enums(name) if kind["name"] == enum)
 
 
-def a_value(kind: Any, text: str, number: int) -> Any:
+def a_value(kind: Any, text: str, number: int) -> Any:  # noqa: PLR0911 - a return a type
     """A value of a type, made of one text and one number."""
     if isinstance(kind, list):
         return None if number % 2 else a_value(next(k for k in kind if k != "null"), text, number)

@@ -156,13 +156,36 @@ async def test_a_recreated_topic_stops_its_partitions_with_a_finding(
     first.send_signal(signal.SIGTERM)
     await wait_until(lambda: first.poll() is not None, "the worker to end")
     await _recreate(topics, topics.topic("tasks"))
-    workers.start(tmp_path)
+    again = workers.start(tmp_path)
     await wait_until(lambda: workers.log(1).count("unit.stopped") == 4, "all units to stop")
     assert "the topic was recreated" in workers.log(1)
+    again.send_signal(signal.SIGTERM)
+    workers.start(tmp_path)
+    await wait_until(lambda: workers.log(2).count("unit.stopped") == 4, "them to stop again")
     async with reader(topics, "findings", 1) as read:
-        found = (await read())[0]
-    assert len(found) == 4
-    assert all(line.startswith(b"POSITION_OUTSIDE") for line in found)
+        told = (await read())[0]
+    assert len(told) == 4
+    assert all(line.startswith(b"POSITION_OUTSIDE") for line in told)
+
+
+async def test_a_stopped_partition_goes_on_when_told_to_and_says_so(
+    topics: Settings, workers: Workers, tmp_path: Path
+) -> None:
+    first = workers.start(tmp_path)
+    await send_numbered(topics, 400)
+    await read_counts(topics, 400)
+    first.send_signal(signal.SIGTERM)
+    await wait_until(lambda: first.poll() is not None, "the worker to end")
+    await _recreate(topics, topics.topic("tasks"))
+    again = workers.start(tmp_path)
+    await wait_until(lambda: workers.log(1).count("unit.stopped") == 4, "all units to stop")
+    again.send_signal(signal.SIGTERM)
+    workers.start(tmp_path, AGENTOPS_RESET_STATE="true")
+    async with reader(topics, "findings", 1) as read:
+        told: list[bytes] = []
+        while len(told) < 8:
+            told = (await read())[0]
+    assert sum(line.endswith(b"resumed") for line in told) == 4
 
 
 async def test_lost_state_is_refused_while_the_group_remembers_a_position(
