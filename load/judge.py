@@ -103,9 +103,14 @@ class RuleState:
 
     def tainted(self, start: int, end: int) -> bool:
         """Return whether an hour of [start, end) is tainted."""
-        if self.phase == FIRING and end > self.started_at // HOUR * HOUR:
-            return True
-        return any(first < end and start <= last for first, last in self.taints)
+        return bool(self.taints_in(start, end))
+
+    def taints_in(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Return the tainted ranges of hours, both ends included, that reach into [start, end)."""
+        taints = self.taints
+        if self.phase == FIRING:
+            taints = [*taints, (self.started_at // HOUR * HOUR, end)]
+        return [(first, last) for first, last in taints if first < end and start <= last]
 
 
 class Agent:
@@ -271,11 +276,14 @@ def _usual_rate(windows: list[tuple[int, int]]) -> float:
 
 def _pooled(agent: Agent, state: RuleState, hour: int, earliest: int) -> float | None:
     """Return the error rate of the 28 days before yesterday, None below 200 tasks (S5)."""
+    start, end = max(earliest, hour - DAY - 28 * DAY), hour - DAY
+    taints = state.taints_in(start, end)
     n = failed = 0
-    for at in range(hour - DAY - 28 * DAY, hour - DAY, HOUR):
-        if at >= earliest and at in agent.hours and not state.tainted(at, at + HOUR):
-            n += agent.hours[at][0]
-            failed += agent.hours[at][2]
+    for at in range(start, end, HOUR):
+        pane = agent.hours.get(at)
+        if pane is not None and not any(first <= at <= last for first, last in taints):
+            n += pane[0]
+            failed += pane[2]
     return failed / n if n >= 200 else None
 
 

@@ -165,18 +165,20 @@ class DropArm(Arm):
     z: float = Field(gt=0)
     tau: Tau
 
-    def judge(self, n: ArrayLike, k: ArrayLike, baseline: Baseline, tau2: ArrayLike) -> Judgement:
+    def judge(
+        self, n: ArrayLike, k: ArrayLike, baseline: Baseline, tau2: ArrayLike | None
+    ) -> Judgement:
         """Judge counts, element-wise over any broadcastable shapes.
 
         Args:
             n: events in the window.
             k: those the rule counts.
             baseline: as of the tick.
-            tau2: between-day variance.
+            tau2: between-day variance; None for none.
         """
         n, k, p0, known = np.asarray(n), np.asarray(k), baseline.p0, baseline.has_baseline
         observed = stats.rate(k, n)
-        z = stats.z_score(observed, p0, n, tau2)
+        z = stats.z_score(observed, p0, n, 0.0 if tau2 is None else tau2)
         enough = (n >= self.min_n) & known
         judgeable = (n >= 1) & known
         limit = np.where(known, self.factor * p0, np.nan)

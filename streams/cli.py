@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from contextlib import aclosing
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams import __version__
-from streams.settings import DEFAULT_FILE, LOCAL_PARTITIONS, Settings, SettingsError, load
+from streams.settings import DEFAULT_FILE, Settings, SettingsError, load
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -31,6 +32,12 @@ T = TypeVar("T")
 
 USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
 
+
+def _examples(*lines: str) -> str:
+    """Return the examples of a command's help, one a line."""
+    return "\n".join(("Examples:\n\n\b", *(f"  agentops-streams {line}" for line in lines)))
+
+
 app = typer.Typer(
     name="agentops-streams",
     help=f"""Rolling windows, rules and alerts over the events of AI agents, on Kafka.
@@ -39,8 +46,7 @@ app = typer.Typer(
     the environment; `config show` prints them all.
 
     Exit codes: 0 done, 1 it did not work, 2 a wrong argument or setting, 130 interrupted.""",
-    epilog="First steps: `agentops-streams local up`, `topics create`, `worker`, `tail alerts -f`. "
-    "Or see it work by itself: `agentops-streams demo`.",
+    epilog=_examples("demo", "local up", "topics create", "worker", "tail alerts --follow"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -83,32 +89,32 @@ def _root(
         raise typer.Exit
 
 
-@app.command(
-    epilog="Examples: `agentops-streams worker`, "
-    "`AGENTOPS_BOOTSTRAP_SERVERS=kafka-1:9092,kafka-2:9092 agentops-streams worker`. "
-    "Start the same command again, here or elsewhere, to share the work."
-)
+@app.command(epilog=_examples("worker", "worker --bootstrap kafka-1:9092,kafka-2:9092"))
 def worker(bootstrap: Bootstrap = None) -> None:
-    """Run a worker: read events, keep windows, evaluate rules, publish alerts.
+    """Run a worker: events in, windows and alerts out.
 
-    Workers of one app_id share the partitions; each event counts exactly once however many there
-    are and however they end. A worker waits for a broker that is not there yet. Stop it with Ctrl-C
+    Start the same command again, here or elsewhere, to share the work: each event counts exactly
+    once, however many workers there are and however they end. A worker waits for a broker that is not there yet. Stop it with Ctrl-C
     or SIGTERM.
     """
-    from streams.worker import run_worker
+    from streams.app import run_worker
 
     raise typer.Exit(run_worker(_settings(bootstrap)))
 
 
 @app.command(
-    epilog="Examples: `replay monday.avro --to-now`, `replay a.avro b.jsonl --speed 60`, "
-    "`tail tasks --since 1h --json > hour.jsonl` and later `replay hour.jsonl --to-now`."
+    epilog=_examples(
+        "replay monday.avro --to-now",
+        "replay tasks.avro security.avro --speed 60",
+        "tail tasks --since 1h --json > hour.jsonl",
+        "replay hour.jsonl --to-now",
+    )
 )
 def replay(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE…", help="Avro containers of input records, or .jsonl as of tail --json."
+            metavar="FILE", help="Avro containers of input records, or .jsonl as of tail --json."
         ),
     ],
     speed: Annotated[
@@ -155,19 +161,22 @@ def replay(
 
 
 @app.command(
-    epilog="Examples: `tail alerts --follow`, `tail findings --since 2h --where rule=error-rate`, "
-    "`tail windows --where agent_id=invoice-matching --where 'failed>0' --json`, "
-    "`tail tasks security --since 2026-03-01T08:00 --until 2026-03-01T09:00`."
+    epilog=_examples(
+        "tail alerts --follow",
+        "tail findings --since 2h --where rule=error-rate",
+        "tail windows --where agent_id=invoice-matching --where 'failed>0' --json",
+        "tail tasks security --since 2026-03-01T08:00 --until 2026-03-01T09:00",
+    )
 )
 def tail(  # noqa: PLR0913, PLR0917 - each argument is an option
     topics: Annotated[
-        list[str], typer.Argument(metavar="TOPIC…", help="Topics, with or without the prefix.")
+        list[str], typer.Argument(metavar="TOPIC", help="Topics, with or without the prefix.")
     ],
     since: Annotated[
         str | None,
-        typer.Option(help="From this event time on: 15m, 2h, 7d (ago) or ISO 8601, UTC."),
+        typer.Option(metavar="TIME", help="From this event time on: 15m, 2h, 7d (ago) or ISO 8601, UTC."),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Before this event time; as --since.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this event time.")] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -183,7 +192,7 @@ def tail(  # noqa: PLR0913, PLR0917 - each argument is an option
     ] = False,
     bootstrap: Bootstrap = None,
 ) -> None:
-    """Print what is on topics, decoded; committed records only.
+    """Print the committed records of topics, decoded.
 
     Times are event times. Order is kept within a partition. Dead letters show why they are there.
     """
@@ -198,6 +207,9 @@ def tail(  # noqa: PLR0913, PLR0917 - each argument is an option
             where=[logic.condition(text) for text in where or ()],
             follow=follow,
         )
+    except logic.TailError as error:
+        _stop(str(error), USAGE_ERROR)
+    try:
         line = logic.as_json if as_json else logic.as_line
         _run(_print_all(logic.tail(_settings(bootstrap), selection), line))
     except logic.TailError as error:
@@ -206,19 +218,17 @@ def tail(  # noqa: PLR0913, PLR0917 - each argument is an option
 
 @app.command()
 def topology() -> None:
-    """Print the dataflow: stages, the topics they read and write, and where their state lives."""
-    from streams.app import topology_text
-    from streams.rules import RuleSet
+    """Print the dataflow: stages, topics, state."""
+    from streams.app import rules_of, topology_text
 
     settings = _settings(None)
-    rules = RuleSet.read(settings.rules_file) if settings.rules_file else RuleSet.default()
-    print(topology_text(settings, rules))
+    try:
+        print(topology_text(settings, rules_of(settings)))
+    except ValueError as error:
+        _stop(str(error), USAGE_ERROR)
 
 
-@app.command(
-    epilog="Examples: `demo`, `demo --keep`, `demo --speed 0.25`, `demo | grep FIRING`. "
-    "What is played and what must be said about it stands in load/demo_truth.json."
-)
+@app.command(epilog=_examples("demo", "demo --keep", "demo --speed 0.25", "demo | grep FIRING"))
 def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave broker and worker running until Ctrl-C.")
@@ -229,7 +239,10 @@ def demo(
     ] = 1.0,
     workers: Annotated[int, typer.Option(min=1, max=4, help="Workers that share the work.")] = 1,
 ) -> None:
-    """See it work: a broker, a worker, and five weeks of nine agents with known troubles.
+    """Watch it work on five weeks of nine agents.
+
+    Starts a broker and a worker and plays traffic with known troubles; what is in it, and what must
+    be said about it, stands in load/demo_truth.json.
 
     Needs a checkout and the extra [local]. Everything runs on this machine and is removed at the
     end. Exit code 0 when every expected alert fired and was resolved and nothing else came.
@@ -248,10 +261,14 @@ def demo(
 
 
 @topics_app.command(
-    "create", epilog="Example: `AGENTOPS_PARTITIONS=24 agentops-streams topics create`."
+    "create", epilog=_examples("topics create", "topics create --bootstrap kafka-1:9092")
 )
 def topics_create(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> None:
-    """Create the topics that are missing, with the right settings; no other is altered."""
+    """Create the topics that are missing, with the settings a worker needs.
+
+    Topics that exist are never altered. How many partitions they get is the setting `partitions`,
+    fixed for the life of a topic prefix.
+    """
     from streams.provision import TopicsError, create_topics
 
     try:
@@ -281,9 +298,7 @@ def topics_check(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> None
         raise typer.Exit(FAILED)
 
 
-@local_app.command(
-    "up", epilog=f"Then: `AGENTOPS_PARTITIONS={LOCAL_PARTITIONS} agentops-streams topics create`."
-)
+@local_app.command("up", epilog=_examples("local up", "local up --port 19092 --data-dir ./kafka"))
 def local_up(
     data_dir: Folder = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for clients.")] = 9092,
@@ -315,7 +330,7 @@ def local_down(data_dir: Folder = None, as_json: JsonFlag = False) -> None:
     _local(lambda: local.down(data_dir), "has been stopped", as_json)
 
 
-@config_app.command("show", epilog="Example: `config show --json | jq .partitions`.")
+@config_app.command("show", epilog=_examples("config show", "config show --json | jq .partitions"))
 def config_show(as_json: JsonFlag = False) -> None:
     """Print every setting as it holds now, with what it is; defaults unless changed."""
     settings = _settings(None)
@@ -377,6 +392,8 @@ def _progress() -> Progress:
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; Ctrl-C and a reader that goes away end it quietly."""
+    # What goes wrong is said once, in our words.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:

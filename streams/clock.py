@@ -95,24 +95,23 @@ class Reached:
     def __init__(self) -> None:
         self.hours: list[int] = []
         self.offsets: list[int] = []
-        self.last = -1
+        self._dirty = False
 
-    def note(self, clocks: I64, offsets: I64) -> bool:
-        """Take folded records, in log order; return whether an hour was entered.
+    def note(self, clocks: I64, offsets: I64) -> None:
+        """Take records to be folded, in log order.
 
         Args:
             clocks: int64[n], n ≥ 1, the clock after each record.
             offsets: int64[n], their offsets.
         """
-        self.last = int(offsets[-1])
         newest = self.hours[-1] if self.hours else UNSET
         if int(clocks[-1]) < newest + HOUR:
-            return False
+            return
         hours = floor(clocks, HOUR)
         entered = np.flatnonzero(np.diff(hours, prepend=newest) > 0)
         self.hours += hours[entered].tolist()
         self.offsets += offsets[entered].tolist()
-        return True
+        self._dirty = True
 
     def first(self, start: int, last: int) -> int:
         """Return the offset of the first record folded once the clock was in the hour of `start`.
@@ -124,11 +123,17 @@ class Reached:
             return self.offsets[found]
         return self.offsets[0] if self.offsets else -1
 
-    def prune(self, clock: int) -> bool:
-        """Forget hours older than the hour panes; return whether there were any."""
+    def prune(self, clock: int) -> None:
+        """Forget hours older than the hour panes."""
         old = bisect_left(self.hours, clock // HOUR * HOUR - RETENTION)
-        del self.hours[:old], self.offsets[:old]
-        return old > 0
+        if old:
+            del self.hours[:old], self.offsets[:old]
+            self._dirty = True
+
+    def take_dirty(self) -> bool:
+        """Return whether it changed since the last call."""
+        dirty, self._dirty = self._dirty, False
+        return dirty
 
 
 def floor(times: I64, width: int) -> I64:

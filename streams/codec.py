@@ -119,7 +119,7 @@ class TaskDecoder:
         """Decode all records of a batch."""
         if len(batch) < _FEW:
             return _merged(*self._singles(batch, np.arange(len(batch))))
-        values = [value or b"" for value in batch.values] if None in batch.values else batch.values
+        values = [value or b"" for value in batch.values]
         text = Text(values)
         size = np.fromiter(map(len, values), np.int64, len(values))
         end = np.cumsum(size)

@@ -148,7 +148,7 @@ def _named(
     text: Text, start: NDArray[np.int64], size: NDArray[np.int64], tenant: Spans, agent: Spans
 ) -> NDArray[np.bool_]:
     """Return which keys, text[start:start+size], are made of their tenant and agent."""
-    good = np.equal(size, agent.length + (tenant.length + 1) * tenant.present)
+    good: NDArray[np.bool_] = np.equal(size, agent.length + (tenant.length + 1) * tenant.present)
     good &= agent.length > 0
     good &= agent.where(good).same(text, start + size - agent.length)
     good &= tenant.where(good).same(text, start)

@@ -334,6 +334,10 @@ class Panes:
             self._revision[cells] = stored.revision.astype(np.uint16)
             self._changed[cells] = stored.changed
 
+    def settle(self) -> None:
+        """Count all that was loaded as stored."""
+        self.take_dirty()
+
     @property
     def nbytes(self) -> int:
         """Memory of all arrays."""

@@ -252,8 +252,10 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except ReplayError:
         raise
+    except OSError as error:
+        raise ReplayError(f"{path} cannot be read: {error.strerror}.") from error
     # What fastavro raises on bytes that are no container depends on where they break.
-    except (OSError, ValueError, EOFError, KeyError, IndexError, TypeError) as error:
+    except (ValueError, EOFError, KeyError, IndexError, TypeError) as error:
         raise ReplayError(
             f"{path} cannot be read as an Avro object container (or .jsonl): {error}"
         ) from error

@@ -223,7 +223,7 @@ class Reader:
         self._name = name
         self._wanted = [field["name"] for field in fields]
         self.writers = {current.fingerprint: current, **(known or {})}
-        self._pairs: dict[bytes, tuple[Schema, Schema]] = {}
+        self._pairs: dict[bytes, tuple[Schema, Schema | None]] = {}
         needed = {field["name"] for field in fields if "default" not in field}
         for mark, writer in self.writers.items():
             missing = needed - {field["name"] for field in writer.raw["fields"]}
@@ -233,7 +233,9 @@ class Reader:
                     f"schema {writer.fingerprint.hex()} ({writer.name}{lacks}) cannot be read "
                     f"as {name}: leave it out of `known`"
                 )
-            self._pairs[mark] = _pair(writer, fields)
+            plain, resolved = _pair(writer, fields)
+            # The current schema needs no resolving, which costs as much as the reading.
+            self._pairs[mark] = plain, None if writer is current else resolved
 
     def read(self, value: bytes | None) -> dict[str, Any]:
         """Decode one value.

@@ -79,7 +79,8 @@ def test_an_agent_that_strays_from_day_to_day_may_stray() -> None:
 
 def test_without_a_baseline_a_drop_is_neither_seen_nor_cleared() -> None:
     judged = DROP.judge([10_000], [100], usual(None), [0.0])
-    assert not (judged.enough[0] or judged.fire[0] or judged.judgeable[0] or judged.clear[0])
+    flags = (judged.enough, judged.fire, judged.judgeable, judged.clear)
+    assert [bool(flag[0]) for flag in flags] == [False] * 4
 
 
 def test_a_drop_clears_half_way_back() -> None:
@@ -243,7 +244,9 @@ def test_arrays_are_judged_as_each_cell_alone(cells: list[Any]) -> None:
 
 
 def test_baselines_of_rows_meet_counts_of_rows_and_ticks() -> None:
-    judged = DROP.judge(np.full((2, 3), 1000), np.full((2, 3), 500), _two().column(), [[0.0], [0]])
+    judged = DROP.judge(
+        np.full((2, 3), 1000), np.full((2, 3), 500), _two().column(), np.zeros((2, 1))
+    )
     assert judged.fire.tolist() == [[True] * 3, [False] * 3]
     assert judged.limit.shape == (2, 3)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streams.arms import Tau
 from streams.baseline import (
     NEVER,
     Baseline,
@@ -154,11 +155,12 @@ def test_rows_do_not_touch_each_other() -> None:
     hits = rng.integers(0, total + 1)
     mask = rng.random((40, 4)) < 0.8
     long_total = rng.integers(0, 900, 40)
-    rest = (long_total, rng.integers(0, long_total + 1), rng.random(40) < 0.3)
-    together = baseline(ERRORS, Counts(total, hits, mask, *rest))
+    long_hits, new = rng.integers(0, long_total + 1), rng.random(40) < 0.3
+    together = baseline(ERRORS, Counts(total, hits, mask, long_total, long_hits, new))
     for row in range(40):
         at = slice(row, row + 1)
-        alone = baseline(ERRORS, Counts(total[at], hits[at], mask[at], *(x[at] for x in rest)))
+        part = Counts(total[at], hits[at], mask[at], long_total[at], long_hits[at], new[at])
+        alone = baseline(ERRORS, part)
         assert (alone.p0[0], alone.weeks[0]) == (together.p0[row], together.weeks[row])
 
 
@@ -168,8 +170,7 @@ def test_rows_can_be_taken_and_stood_up_as_a_column() -> None:
     assert found.column().p0.shape == (1, 1)
 
 
-TAU = RuleSet.default().rates[1].arms[0].tau
-assert TAU is not None
+TAU = Tau(prior=None, min_n=20, min_entries=5, min_age=2, max_age=182)
 
 
 def usual(p0: float = 0.1, *, known: bool = True) -> Baseline:

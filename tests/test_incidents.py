@@ -142,13 +142,17 @@ def test_what_was_drained_does_not_come_again() -> None:
         ),
         (
             finding(arm=2, sample=SAMPLE._replace(n=40, k=20, limit=0.3, baseline=None, weeks=0)),
-            "claims-agent: error rate 50.0 % over 5 min, limit 30.0 % (no usual rate known yet, "
-            "40 tasks)",
+            (
+                "claims-agent: error rate 50.0 % over 5 min, limit 30.0 % "
+                "(no usual rate known yet, 40 tasks)"
+            ),
         ),
         (
             finding(sample=SAMPLE._replace(weeks=2)),
-            "claims-agent: error rate 4.1 % over 1 h, limit 1.5 % (usual 0.5 % from 2 weeks, "
-            "2,310 tasks)",
+            (
+                "claims-agent: error rate 4.1 % over 1 h, limit 1.5 % (usual 0.5 % from 2 weeks, "
+                "2,310 tasks)"
+            ),
         ),
         (
             finding("RESOLVED", "CLEAR_ELAPSED", sample=SAMPLE._replace(k=1)),
@@ -156,8 +160,10 @@ def test_what_was_drained_does_not_come_again() -> None:
         ),
         (
             finding("RESOLVED", "REBASELINED", AT + 7 * DAY),
-            "claims-agent: error rate 4.1 % over 1 h, taken as the new usual after 7 days "
-            "(usual 0.5 %, 2,310 tasks)",
+            (
+                "claims-agent: error rate 4.1 % over 1 h, taken as the new usual after 7 days "
+                "(usual 0.5 %, 2,310 tasks)"
+            ),
         ),
         (
             Finding.partition_stopped(3, "STATE_MISSING", AT),

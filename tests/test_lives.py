@@ -41,12 +41,15 @@ class Naive:
     def __init__(self) -> None:
         self.phase = ["IDLE"] * 3
         self.since = [0] * 3
-        self.clear_since: list[int | None] = [None] * 3
-        self.started = self.fired = self.resolved = self.relearned = None  # type: ignore[var-annotated]
+        self.clear_since: list[Any] = [None] * 3
+        self.started: Any = None  # the code below asks `phase`, not these, what is set
+        self.fired: Any = None
+        self.resolved: int | None = None
+        self.relearned: int | None = None
         self.tainted_hours: set[int] = set()
         self.found: list[tuple[int, str, str, int, int]] = []
 
-    def arm(self, a: int, t: int, cell: Any) -> None:
+    def arm(self, a: int, t: int, cell: Any) -> None:  # noqa: C901, PLR0912 - the table as one text
         touched, enough, fire, judgeable, clear = cell
         spec, phase = RULE.arms[a], self.phase[a]
         if spec.cool_down_ms and self.resolved is not None:
@@ -64,16 +67,16 @@ class Naive:
                 self.phase[a], self.clear_since[a] = "FIRING", None
         elif not judgeable:
             if self.clear_since[a] is not None:
-                self.clear_since[a] += STEPS[a]  # type: ignore[operator]
+                self.clear_since[a] += STEPS[a]
         elif clear:
             if self.clear_since[a] is None:
                 self.clear_since[a] = t
-            if t - self.clear_since[a] >= spec.clear_for_ms:  # type: ignore[operator]
+            if t - self.clear_since[a] >= spec.clear_for_ms:
                 self.phase[a] = "IDLE"
         else:
             self.clear_since[a] = None
 
-    def tick(self, t: int, cells: dict[int, Any]) -> None:
+    def tick(self, t: int, cells: dict[int, Any]) -> None:  # noqa: C901 - likewise
         before = list(self.phase)
         for a, cell in cells.items():
             self.arm(a, t, cell)
@@ -136,6 +139,12 @@ MOODS = {  # enough, fire, judgeable, clear
 ODDS = [0.34, 0.12, 0.34, 0.1, 0.1]
 
 
+def judgement(flags: list[np.ndarray], numbers: np.ndarray) -> Judgement:
+    """Return a judgement of enough, fire, judgeable and clear, whose numbers do not matter."""
+    enough, fire, judgeable, clear = flags
+    return Judgement(enough, fire, judgeable, clear, numbers, numbers, numbers)
+
+
 class Weather:
     """Cells of every arm at every tick, [rows, ticks, 5], in runs of one mood."""
 
@@ -163,8 +172,8 @@ class Weather:
             chosen = (ticks > after) & (ticks <= until)
             part = cells[rows][:, chosen]
             numbers = np.zeros(part.shape[:2])
-            flags = [part[..., i] for i in range(1, 5)]
-            grid = Grid(ticks[chosen], part[..., 0], Judgement(*flags, numbers, numbers, numbers))
+            judged = judgement([part[..., i] for i in range(1, 5)], numbers)
+            grid = Grid(ticks[chosen], part[..., 0], judged)
             found.append(grid if chosen.any() else None)
         return found
 
@@ -250,7 +259,7 @@ def grid(ticks: list[int], moods: list[str], *, touched: bool = True) -> Grid:
     """Return one row's grid."""
     flags = np.array([MOODS[mood] for mood in moods])[None]
     zeros = np.zeros((1, len(ticks)))
-    judged = Judgement(*(flags[..., i] for i in range(4)), zeros, zeros, zeros)
+    judged = judgement([flags[..., i] for i in range(4)], zeros)
     return Grid(np.array(ticks), np.full((1, len(ticks)), touched), judged)
 
 

@@ -1,4 +1,4 @@
-"""The rules as data: the built-in file is what rules.md says, and a wrong one says what is wrong."""
+"""The rules as data: the built-in file is as meant, and a wrong one says what is wrong."""
 
 from __future__ import annotations
 
@@ -140,5 +140,5 @@ def test_what_is_no_yaml_is_refused() -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RuleError, match="gone.yaml: cannot be read"):
+    with pytest.raises(RuleError, match=r"gone\.yaml: cannot be read"):
         RuleSet.read(tmp_path / "gone.yaml")

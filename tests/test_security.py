@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,16 +10,18 @@ from hypothesis import strategies as st
 
 from streams.columns import SecurityEvent
 from streams.durations import DAY, HOUR, MINUTE
-from streams.findings import Finding
 from streams.rules import RuleSet
 from streams.security import SecurityLives, SeriesLimitLife
+
+if TYPE_CHECKING:
+    from streams.findings import Finding
 
 RULES = RuleSet.default()
 START = 480_000 * HOUR + 10 * MINUTE
 
 
 def event(at: int = START, **given: Any) -> SecurityEvent:
-    values = {
+    values: dict[str, Any] = {
         "event_id": "e",
         "occurred_at": at,
         "tenant": None,
@@ -121,8 +123,8 @@ def test_events_of_another_kind_agent_or_tenant_are_another_life(other: dict[str
 
 
 def test_a_page_sticks_with_the_highest_severity_while_the_alert_is_open() -> None:
-    given = [{"severity": s} for s in ("HIGH", "LOW", "CRITICAL", "HIGH", "MEDIUM")]
-    found = handle(fresh(), *(event(**one) for one in given))
+    severities = ("HIGH", "LOW", "CRITICAL", "HIGH", "MEDIUM")
+    found = handle(fresh(), *(event(severity=one) for one in severities))
     assert [(f.page, str(f.severity)) for f in found] == [
         (True, "HIGH"),
         (True, "HIGH"),
@@ -273,8 +275,10 @@ def test_lives_are_those_of_a_plain_telling_even_when_restored(
         one = event(at, agent_id=agent, kind=kind, severity=severity, blocked=blocked)
         clock = max(clock, at)
         log.append((one, clock))
-        for f in lives.handle(one, clock, offset):
-            mine.append((f.at, (f.entity_id, f.kind), str(f.transition), f.sample_count, f.page))
+        mine += [
+            (f.at, (f.entity_id, f.kind), str(f.transition), f.sample_count, f.page)
+            for f in lives.handle(one, clock, offset)
+        ]
         if rng.random() < 0.2:
             lives = restored(lives)
     # Equal due times are ordered by fingerprint, which the telling does not know.

@@ -178,14 +178,15 @@ async def test_a_stopped_partition_goes_on_when_told_to_and_says_so(
     await wait_until(lambda: first.poll() is not None, "the worker to end")
     await _recreate(topics, topics.topic("tasks"))
     again = workers.start(tmp_path)
-    await wait_until(lambda: workers.log(1).count("unit.stopped") == 4, "all units to stop")
-    again.send_signal(signal.SIGTERM)
-    workers.start(tmp_path, AGENTOPS_RESET_STATE="true")
     async with reader(topics, "findings", 1) as read:
-        told: list[bytes] = []
-        while len(told) < 8:
-            told = (await read())[0]
-    assert sum(line.endswith(b"resumed") for line in told) == 4
+        while len((await read())[0]) < 4:
+            assert again.poll() is None
+        again.send_signal(signal.SIGTERM)
+        workers.start(tmp_path, AGENTOPS_RESET_STATE="true")
+        while len((await read())[0]) < 8:
+            assert workers.running[-1].poll() is None
+        told = (await read())[0]
+    assert sorted(line.split()[-1] for line in told) == [b"resumed"] * 4 + [b"stopped"] * 4
 
 
 async def test_lost_state_is_refused_while_the_group_remembers_a_position(

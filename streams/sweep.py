@@ -1,0 +1,153 @@
+"""One pass over a batch: the ticks its records make due, evaluated before the records they precede.
+
+Ticks at which nothing can happen are skipped, however many: a gap in the data costs nothing, and a
+busy rule costs an hour's work per hour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from streams.clock import UNSET, floor
+from streams.durations import DAY, HOUR
+from streams.evaluation import STEPS
+
+if TYPE_CHECKING:
+    from streams.evaluation import Found, RateEvaluation
+    from streams.ledger import Batch, Ledger
+
+SHORT = min(STEPS)
+
+
+class Happened(NamedTuple):
+    """A step of a rule, and which records its tick saw.
+
+    Attributes:
+        rate: the rule.
+        found: the step.
+        last_offset: of the last event folded before the tick.
+    """
+
+    rate: RateEvaluation
+    found: Found
+    last_offset: int
+
+
+class Sweep:
+    """Lets the clock go from `after` to `until`, with the events of a batch on the way.
+
+    Args:
+        ledger: what is remembered.
+        batch: admitted events, their clocks in (…, until].
+        after: the clock before.
+        until: the clock after.
+
+    Attributes:
+        happened: steps of rules, by tick, rule and agent.
+        windows: Window records, by tick.
+    """
+
+    def __init__(self, ledger: Ledger, batch: Batch, after: int, until: int) -> None:
+        self.happened: list[Happened] = []
+        self.windows: list[dict[str, Any]] = []
+        self._ledger, self._batch = ledger, batch
+        self._after, self._until = after, until
+        self._folded = 0
+        self._closed = after  # ticks up to here have closed hours
+        self._begun = False
+
+    def run(self) -> None:
+        """Evaluate all ticks and fold all events."""
+        tick = _after(self._after)
+        while tick <= self._until:
+            tick = self._next(tick)
+            if tick <= self._until:
+                end = min(self._until, tick // HOUR * HOUR + HOUR - 1)
+                self._hour(tick, end)
+                tick = _after(end)
+        self._fold(len(self._batch.events), self._until)
+        self._ledger.enter(self._until // HOUR * HOUR)
+
+    # -- skipping ----------------------------------------------------------------------------
+
+    def _next(self, tick: int) -> int:
+        """Return the first tick from `tick` on at which anything can happen."""
+        busy = self._ledger.busy()
+        if busy and (self._ledger.firing() or not self._void(tick)):
+            return tick
+        found = min(self._stirring(tick))
+        if busy:
+            self._ledger.hold(tick, min(found, _after(self._until)))
+        return found
+
+    def _void(self, tick: int) -> bool:
+        """Return whether the windows of all ticks up to the next event's are empty."""
+        return self._newest(tick) < tick - self._ledger.widest
+
+    def _newest(self, tick: int) -> int:
+        seen = self._batch.events[self._folded : self._batch.seen(tick)]
+        return max(self._ledger.newest, int(seen.max())) if len(seen) else self._ledger.newest
+
+    def _stirring(self, tick: int) -> list[int]:
+        """Return ticks, or times between them, that may have to be looked at next."""
+        clocks, seen = self._batch.clocks, self._batch.seen(tick)
+        found = [_after(self._until)]
+        if seen < len(clocks):
+            found.append(_after(int(clocks[seen])))
+        if seen > 0:
+            last = int(clocks[seen - 1])
+        else:
+            last = int(self._ledger.touched.max(initial=UNSET))
+        found += [at for at in (_after(last, step) for step in STEPS) if at >= tick]
+        midnight = (tick - 1) // DAY * DAY + DAY
+        if self._newest(tick) >= midnight - DAY - self._ledger.widest:
+            found.append(midnight)
+        return found
+
+    # -- evaluating --------------------------------------------------------------------------
+
+    def _hour(self, tick: int, end: int) -> None:
+        """Evaluate the ticks in [tick, end], all of one hour.
+
+        Baselines change within an hour only with an event so late that they see it: the ticks are
+        cut there, and what came before is folded.
+        """
+        batch, oldest = self._batch, tick // HOUR * HOUR - self._ledger.depth
+        seen, all_ = batch.seen(tick), batch.seen(end // SHORT * SHORT)
+        deep = self._folded + np.flatnonzero(batch.events[self._folded : all_] < oldest)
+        if self._begun or tick % DAY == 0 or (deep < seen).any():
+            self._fold(seen, tick - 1)
+        self._begun = True
+        if tick % DAY == 0:
+            self._ledger.close_day(tick)
+        cuts = np.unique(floor(batch.clocks[deep[deep >= seen]], SHORT) + SHORT).tolist()
+        starts = [tick, *(cut for cut in cuts if tick < cut <= end)]
+        for start, stop in zip(starts, [*starts[1:], end + 1], strict=True):
+            if start > tick:
+                self._fold(batch.seen(start), start - 1)
+            self._evaluate(start, stop - 1)
+
+    def _evaluate(self, first: int, last: int) -> None:
+        batch, ledger = self._batch, self._ledger
+        tail = batch.part(self._folded, batch.seen(last // SHORT * SHORT))
+        chunk = ledger.chunk(first, last, tail)
+        happened: list[Happened] = []
+        for rate in ledger.rates:
+            for found in rate.evaluate(chunk):
+                seen = batch.seen(found.step.at)
+                offset = int(batch.offsets[seen - 1]) if seen else ledger.last_offset
+                happened.append(Happened(rate, found, offset))
+        happened.sort(key=lambda one: one.found.step.at)
+        self.happened += happened
+
+    def _fold(self, end: int, until: int) -> None:
+        part = self._batch.part(self._folded, end)
+        self.windows += self._ledger.fold(part, self._closed, until)
+        self._folded, self._closed = end, until
+
+
+def _after(time: int, step: int = SHORT) -> int:
+    """Return the first tick past a time."""
+    return time // step * step + step
