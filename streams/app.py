@@ -13,14 +13,15 @@ import structlog
 
 from streams.provision import TopicsError
 from streams.rules import RuleSet
+from streams.stage import Stage
 from streams.stages import DetectCore, IncidentsCore
-from streams.units import Stage
 from streams.worker import configure_logging, serve, wait_for_broker
 
 if TYPE_CHECKING:
     from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
+
 
 def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
     """Return the stages: which topics each reads, where its state lives, what it writes."""
@@ -29,7 +30,10 @@ def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
         Stage(
             name="detect",
             topics=tuple(
-                map(topic, ("tasks", "calls", "security", "reviews", "changes", "queues", "profiles"))
+                map(
+                    topic,
+                    ("tasks", "calls", "security", "reviews", "changes", "queues", "profiles"),
+                )
             ),
             reads=(topic("tasks"), topic("security")),
             writes=(topic("findings"), topic("windows"), topic("dead-letters")),
@@ -53,7 +57,9 @@ def topology_text(settings: Settings, rules: RuleSet) -> str:
     """Return the dataflow as text, one stage after the other."""
     lines = []
     for stage in dataflow(settings, rules):
-        units = f"{stage.name}/0" + (f" … {stage.name}/{stage.partitions - 1}" if stage.partitions > 1 else "")
+        units = f"{stage.name}/0" + (
+            f" … {stage.name}/{stage.partitions - 1}" if stage.partitions > 1 else ""
+        )
         waiting = [name for name in stage.topics if name not in stage.reads]
         lines += [
             f"{stage.name}  (units {units}; one transaction per epoch and unit)",
@@ -77,12 +83,11 @@ def run_worker(settings: Settings) -> int:
         rules = rules_of(settings)
         limits = asyncio.run(wait_for_broker(settings))
     except (TopicsError, ValueError) as error:
-        log.error("worker.refused", error=str(error))
+        log.exception("worker.refused", error=str(error))
         return 2
     except KeyboardInterrupt:
         return 0
     return serve(settings, dataflow(settings, rules), limits)
-
 
 
 def rules_of(settings: Settings) -> RuleSet:

@@ -9,7 +9,6 @@ single partition.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -22,6 +21,8 @@ from aiokafka.coordinator.protocol import (
 from faust.types.assignor import PartitionAssignorT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from faust.types import TP
 
 log = structlog.get_logger(__name__)
@@ -111,7 +112,7 @@ class UnitAssignor(AbstractPartitionAssignor, PartitionAssignorT):  # type: igno
 
     def __init__(self, app: Any, replicas: int = 0) -> None:
         """Keep the app, whose consumer thread is told of an assignment at once."""
-        self.app = app
+        self.app: Any = app
         self.replicas = replicas
         self._owned: list[UnitId] = []
         self._actives: set[TP] = set()
@@ -203,9 +204,7 @@ class UnitAssignor(AbstractPartitionAssignor, PartitionAssignorT):  # type: igno
         return {}
 
 
-def complete_units(
-    stages: Sequence[StageTopics], held: Iterable[tuple[str, int]]
-) -> list[UnitId]:
+def complete_units(stages: Sequence[StageTopics], held: Iterable[tuple[str, int]]) -> list[UnitId]:
     """Return the units of which every topic is among the (topic, partition) pairs in `held`."""
     have = set(held)
     return [
@@ -224,6 +223,9 @@ def assignor_for(stages: Sequence[StageTopics]) -> type[UnitAssignor]:
 def _claims(user_data: bytes | None) -> list[UnitId]:
     """Read what a member says it owned; an unreadable claim is no claim."""
     try:
-        return [UnitId(str(stage), int(partition)) for stage, partition in json.loads(user_data or b"[]")]
+        return [
+            UnitId(str(stage), int(partition))
+            for stage, partition in json.loads(user_data or b"[]")
+        ]
     except (ValueError, TypeError):
         return []

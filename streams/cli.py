@@ -94,8 +94,8 @@ def worker(bootstrap: Bootstrap = None) -> None:
     """Run a worker: events in, windows and alerts out.
 
     Start the same command again, here or elsewhere, to share the work: each event counts exactly
-    once, however many workers there are and however they end. A worker waits for a broker that is not there yet. Stop it with Ctrl-C
-    or SIGTERM.
+    once, however many workers there are and however they end. A worker waits for a broker that is
+    not there yet. Stop it with Ctrl-C or SIGTERM.
     """
     from streams.app import run_worker
 
@@ -174,9 +174,13 @@ def tail(  # noqa: PLR0913, PLR0917 - each argument is an option
     ],
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="From this event time on: 15m, 2h, 7d (ago) or ISO 8601, UTC."),
+        typer.Option(
+            metavar="TIME", help="From this event time on: 15m, 2h, 7d (ago) or ISO 8601, UTC."
+        ),
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before this event time.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Before this event time.")
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -254,7 +258,7 @@ def demo(
     from streams.tail import TailError
 
     try:
-        code = logic.run(logic.Options(keep=keep, speed=speed, workers=workers))
+        code = _run(logic.run(logic.Options(keep=keep, speed=speed, workers=workers)))
     except (logic.DemoError, LocalError, TopicsError, SendError, TailError) as error:
         _stop(str(error), FAILED)
     raise typer.Exit(code)
@@ -397,7 +401,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        _stop("Interrupted.", INTERRUPTED)
     except BrokenPipeError:
         # `tail … | head`: nothing is wrong. Python would complain again when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -174,7 +174,10 @@ class TaskDecoder:
             task_type=DictColumn(codes, types),
         )
         done = np.flatnonzero(good)
-        return done, columns if len(done) == len(rows) else columns.take(done)
+        if len(done) < len(rows):
+            # Joining leaves out the names that only broken records had.
+            columns = TaskColumns.join([columns.take(done)])
+        return done, columns
 
     def _singles(
         self, batch: FetchedBatch, rows: NDArray[np.int64]

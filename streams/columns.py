@@ -49,13 +49,15 @@ class DictColumn:
 
     @classmethod
     def join(cls, parts: Sequence[DictColumn]) -> DictColumn:
-        """Put columns one behind the other, with one list of distinct values."""
+        """Put columns one behind the other, with one list of the distinct values in use."""
         index: dict[str | None, int] = {}
-        codes = [
-            np.array([index.setdefault(v, len(index)) for v in part.values], np.int32)[part.codes]
-            for part in parts
-        ]
-        return cls(np.concatenate(codes) if codes else np.empty(0, np.int32), list(index))
+        codes = [np.empty(0, np.int32)]
+        for part in parts:
+            used = np.flatnonzero(np.bincount(part.codes, minlength=len(part.values)))
+            table = np.zeros(len(part.values), np.int32)
+            table[used] = [index.setdefault(part.values[i], len(index)) for i in used.tolist()]
+            codes.append(table[part.codes])
+        return cls(np.concatenate(codes), list(index))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -65,22 +65,19 @@ class Options:
     workers: int = 1
 
 
-def run(options: Options) -> int:
+async def run(options: Options) -> int:
     """Run the demo; return its exit code: 0 when every alert was as the truth says.
+
+    Cancellation, and SIGTERM as well, ends every child and removes what was written.
 
     Raises:
         DemoError, LocalError, TopicsError, SendError, TailError: it cannot run.
     """
     checkout = _checkout()
-    return asyncio.run(_run(_Demo(options, checkout)))
-
-
-async def _run(demo: _Demo) -> int:
-    # SIGTERM cleans up as Ctrl-C does: asyncio turns only the latter into a cancellation.
     main = asyncio.current_task()
     if main is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
-    return await demo.run()
+    return await _Demo(options, checkout).run()
 
 
 def _checkout() -> Path:

@@ -8,7 +8,6 @@ aiokafka does not rewind sequence numbers after an abort, so every later transac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,9 +19,12 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     ProducerFenced,
 )
-from aiokafka.structs import TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiokafka.structs import TopicPartition
+
     from streams.batch import Header
     from streams.settings import Settings
 
@@ -95,7 +97,9 @@ class EpochProducer:
             await self.discard()
             raise
 
-    async def commit(self, records: Sequence[OutRecord], before_commit: Any = None) -> dict[TopicPartition, int]:
+    async def commit(
+        self, records: Sequence[OutRecord], before_commit: Any = None
+    ) -> dict[TopicPartition, int]:
         """Write `records` in one transaction.
 
         Args:
@@ -160,8 +164,8 @@ def check_sizes(records: Sequence[OutRecord], limits: Mapping[str, int]) -> None
         limit = limits.get(record.topic)
         if limit is not None and record.size() > limit:
             raise OversizeRecordError(
-                f"{record.topic}: a record of {record.size()} bytes (key {record.key!r:.80}) is over the "
-                f"topic's max.message.bytes of {limit}; raise that setting of the topic"
+                f"{record.topic}: a record of {record.size()} bytes (key {record.key!r:.80}) is "
+                f"over the topic's max.message.bytes of {limit}; raise that setting of the topic"
             )
 
 

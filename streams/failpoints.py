@@ -70,12 +70,9 @@ class Failpoints:
                 elif verb == "sleep":
                     points.sleep_at[Failpoint(name)] = float(amount)
                 else:
-                    raise ValueError(verb)
+                    raise _unknown(item)
             except ValueError:
-                known = ", ".join([*Guard, *(f"{point}=kill@N" for point in Failpoint)])
-                raise ValueError(
-                    f"{ENVIRONMENT_VARIABLE}: {item!r} is not a fail point; known: {known}"
-                ) from None
+                raise _unknown(item) from None
         points.off = frozenset(off)
         return points
 
@@ -96,3 +93,8 @@ class Failpoints:
             self._passages[point] = self._passages.get(point, 0) + 1
             if self._passages[point] == self.kill_at[point]:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _unknown(item: str) -> ValueError:
+    known = ", ".join([*Guard, *(f"{point}=kill@N" for point in Failpoint)])
+    return ValueError(f"{ENVIRONMENT_VARIABLE}: {item!r} is not a fail point; known: {known}")

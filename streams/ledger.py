@@ -216,7 +216,7 @@ class Ledger:
         """Age everything to an hour, all ticks up to which have been evaluated."""
         if hour <= self.hour:
             return
-        day_begins = self.hour == UNSET or hour // DAY > self.hour // DAY
+        day_begins = self.hour != UNSET and hour // DAY > self.hour // DAY
         self.hour = hour
         gone = self.agent_minutes.expire(hour - MINUTES_KEPT)
         self.gone += [state.pane_key(MINUTE, key) for key in gone]

@@ -176,7 +176,7 @@ class Panes:
         reused = [self._free.pop() for _ in range(min(number, len(self._free)))]
         fresh = range(self._used, self._used + number - len(reused))
         self._used += len(fresh)
-        self._grow_pool(self._used * self._span)
+        self._grow_pool(self._used)
         taken = np.array([*reused, *fresh], np.int32)
         for block in reused:
             cells = slice(block * self._span, (block + 1) * self._span)
@@ -186,17 +186,17 @@ class Panes:
             self._changed[cells] = False
         return taken
 
-    def _grow_pool(self, cells: int) -> None:
-        room = len(self._sums)
-        if cells <= room:
+    def _grow_pool(self, blocks: int) -> None:
+        have = len(self._sums) // self._span
+        if blocks <= have:
             return
         # Doubling a large pool would waste half of it: a quarter more is enough to be linear.
-        room = max(cells, 64 * self._span, room + room // 4)
-        self._counts = _grown(self._counts, room * OUTCOMES)
-        self._sums = _grown(self._sums, room)
+        cells = max(blocks, 64, have + have // 4) * self._span
+        self._counts = _grown(self._counts, cells * OUTCOMES)
+        self._sums = _grown(self._sums, cells)
         if self._published:
-            self._revision = _grown(self._revision, room)
-            self._changed = _grown(self._changed, room)
+            self._revision = _grown(self._revision, cells)
+            self._changed = _grown(self._changed, cells)
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ A stage's core takes fetched batches and gives back records to write. What it co
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,11 +19,13 @@ from streams.incidents import Incidents
 from streams.reasons import Transition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from streams.batch import FetchedBatch, Refusal
     from streams.reasons import DeadLetterReason
     from streams.rules import RuleSet
     from streams.settings import Settings
-    from streams.units import StopReason
+    from streams.stage import StopReason
 
 StateChange = tuple[bytes, bytes | None]
 
@@ -131,7 +132,9 @@ class DetectCore:
         """
         answered = caught_up.get(self._security_topic)
         quiet: int | None = None
-        while answered and self._samples and self._samples[0].fetched_at + self._fetch_wait < answered:
+        while (
+            answered and self._samples and self._samples[0].fetched_at + self._fetch_wait < answered
+        ):
             quiet = self._samples.popleft().clock
         if quiet is not None:
             self._detect.quiet(quiet)
@@ -153,9 +156,15 @@ class DetectCore:
         return records, drained.state
 
     def _window_record(self, window: Mapping[str, object]) -> OutRecord:
-        owner = window["agent_id"] if window["tenant"] is None else f"{window['tenant']}/{window['agent_id']}"
+        owner = (
+            window["agent_id"]
+            if window["tenant"] is None
+            else f"{window['tenant']}/{window['agent_id']}"
+        )
         key = f"{owner}|{window['task_type']}|{window['window_start']}".encode()
-        return OutRecord(self._windows_topic, self._partition, key, schemas.encode("Window", window))
+        return OutRecord(
+            self._windows_topic, self._partition, key, schemas.encode("Window", window)
+        )
 
     def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
         """Return the finding that this partition stands still, or goes on again."""

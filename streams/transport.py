@@ -68,7 +68,7 @@ class Reach:
 class PassThrough(Schema[Any, Any]):
     """A Faust schema that leaves key and value as they are: the value is a `FetchedBatch`."""
 
-    def compile(self, app: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def compile(self, app: Any, **kwargs: Any) -> Any:
         """Return a decoder that wraps the message in an event and does nothing else."""
         del kwargs
         create_event = app.create_event
@@ -248,7 +248,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         while records._records.has_next():  # noqa: SLF001
             collected += _next_records(records)
             if len(collected) >= MAX_BATCH_RECORDS or not records._records.has_next():  # noqa: SLF001
-                batches.append(_to_batch(tp, cursor, records.next_fetch_offset, collected, fetched_at))
+                batches.append(
+                    _to_batch(tp, cursor, records.next_fetch_offset, collected, fetched_at)
+                )
                 cursor = Cursor(cursor.incarnation, records.next_fetch_offset)
                 collected = []
         result._update_position()  # noqa: SLF001
@@ -337,7 +339,7 @@ class BatchConsumer(driver.Consumer):
         """Do nothing, for the same reason."""
         return {}
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # type: ignore[override]  # noqa: ASYNC109
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
         """Yield one message per fetched batch while the flow is on.
 
         An error that escaped here in a rebalance would end the worker, so none does.
@@ -370,7 +372,7 @@ def _message(tp: TP, batch: FetchedBatch, generation: int) -> ConsumerMessage:
         timestamp_type=0,
         headers=None,
         key=None,
-        value=batch,
+        value=cast("Any", batch),
         checksum=None,
         tp=tp,
         generation_id=generation,
@@ -380,4 +382,4 @@ def _message(tp: TP, batch: FetchedBatch, generation: int) -> ConsumerMessage:
 class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with the consumer above."""
 
-    Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer  # type: ignore[assignment]
+    Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer

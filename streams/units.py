@@ -13,18 +13,15 @@ folding has no `await` inside, so a core is never seen half folded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from streams import schemas
-from streams.assignor import StageTopics, UnitId, complete_units
 from streams.epoch import (
     FENCED,
     EpochProducer,
@@ -35,12 +32,16 @@ from streams.epoch import (
     end_of,
     read_state,
 )
-from streams.failpoints import Failpoint, Failpoints, Guard
+from streams.failpoints import Failpoint, Guard
+from streams.stage import Core, Halt, Stage, StopReason, Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+    from streams.assignor import UnitId
     from streams.batch import FetchedBatch
-    from streams.settings import Settings
-    from streams.transport import Reach
 
 log = structlog.get_logger(__name__)
 
@@ -62,15 +63,6 @@ class UnitStatus(StrEnum):
     OPEN = "OPEN"
     RETRYING = "RETRYING"
     STOPPED = "STOPPED"
-
-
-class StopReason(StrEnum):
-    """Why a unit refuses to go on until a person has looked."""
-
-    STATE_MISSING = "STATE_MISSING"
-    POSITION_OUTSIDE = "POSITION_OUTSIDE"
-    PARTITIONS_CHANGED = "PARTITIONS_CHANGED"
-    OVERSIZE_RECORD = "OVERSIZE_RECORD"
 
 
 class BatchVerdict(StrEnum):
@@ -95,119 +87,6 @@ class UnitStoppedError(Exception):
 
 class StaleOpenError(Exception):
     """The group has moved on since this opening began."""
-
-
-class Halt(NamedTuple):
-    """Since when, and why, a unit stands still; written ``REASON@ms`` in the state."""
-
-    reason: StopReason
-    since_ms: int
-
-    def __str__(self) -> str:
-        """Return the stored form."""
-        return f"{self.reason}@{self.since_ms}"
-
-    @classmethod
-    def parse(cls, text: str | None) -> Halt | None:
-        """Read the stored form; None stays None."""
-        if text is None:
-            return None
-        reason, _, since = text.partition("@")
-        return cls(StopReason(reason), int(since))
-
-
-class Core(Protocol):
-    """The pure part of a unit. It is folded, drained and restored, and never waits."""
-
-    @property
-    def urgent(self) -> bool:
-        """Whether an output waits that must not wait for the timer."""
-
-    @property
-    def dirty(self) -> bool:
-        """Whether anything changed since the last drain."""
-
-    def restore(self, records: Mapping[bytes, bytes]) -> None:
-        """Take over a stored state (newest value of each key)."""
-
-    def fold(self, batch: FetchedBatch) -> None:
-        """Fold one batch; refused records become outputs."""
-
-    def settle(self, caught_up: Mapping[str, float], wall: float) -> None:
-        """Learn which topics are read to their end, as of a fetch answered at that time."""
-
-    def drain(self) -> tuple[list[OutRecord], list[tuple[bytes, bytes | None]]]:
-        """Return outputs and changed state since the last drain, serialised."""
-
-    def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
-        """Return the records that tell the world that this unit stopped, or goes on again."""
-
-
-class Flow(Protocol):
-    """What a unit needs of the consumer thread."""
-
-    async def open_flow(self, positions: Mapping[TopicPartition, int], incarnation: int) -> bool:
-        """Seek and let batches flow."""
-
-    async def close_flow(self, partitions: Iterable[TopicPartition]) -> None:
-        """Stop the flow of these partitions."""
-
-    async def committed(self, tp: TopicPartition) -> int | None:
-        """Return the group's committed offset."""
-
-    async def commit_positions(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Commit offsets for lag tools."""
-
-    def reach(self, tp: TopicPartition) -> Reach | None:
-        """Return how far the partition was fetched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A step of the dataflow.
-
-    Attributes:
-        name: stage name, part of the transactional ids.
-        topics: input topics; all are assigned together.
-        reads: those of `topics` that this version folds; the others wait at their position.
-        writes: output topics, for people: `topology` prints them.
-        state_topic: where the state of each unit lives, same partition number.
-        partitions: how many units the stage has.
-        make_core: partition → a new, empty core.
-    """
-
-    name: str
-    topics: tuple[str, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    state_topic: str
-    partitions: int
-    make_core: Callable[[int], Core]
-
-    def assignable(self) -> StageTopics:
-        """Return what the assignor needs to know."""
-        return StageTopics(self.name, self.topics, self.partitions)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every unit of a worker shares.
-
-    Attributes:
-        settings: the worker's settings.
-        flow: the consumer thread.
-        size_limits: topic → max.message.bytes.
-        wall: the wall clock, s.
-        leave: ends the worker, with the reason, when it cannot do its job.
-        failpoints: faults that a test asked for.
-    """
-
-    settings: Settings
-    flow: Flow
-    size_limits: Mapping[str, int]
-    wall: Callable[[], float]
-    leave: Callable[[str], None]
-    failpoints: Failpoints = field(default_factory=Failpoints)
 
 
 class Unit:
@@ -358,7 +237,9 @@ class Unit:
         self.status = UnitStatus.OPEN
         if not await self._around.flow.open_flow(at, self.incarnation):
             raise StaleOpenError
-        self._log.info("unit.open", epoch=self.epoch, incarnation=self.incarnation, positions=self.positions)
+        self._log.info(
+            "unit.open", epoch=self.epoch, incarnation=self.incarnation, positions=self.positions
+        )
 
     def _transactional_id(self) -> str:
         base = f"{self._around.settings.app_id}-{self.id.stage}-{self.id.partition}"
@@ -398,16 +279,16 @@ class Unit:
             if offset:
                 raise UnitStoppedError(
                     StopReason.STATE_MISSING,
-                    f"{self.state_partition.topic} holds no state for partition {tp.partition}, but the "
-                    f"group has consumed {tp.topic} up to {offset}; restore the state topic, or begin "
-                    "anew with --reset-state",
+                    f"{self.state_partition.topic} holds no state for partition {tp.partition}, "
+                    f"but the group has consumed {tp.topic} up to {offset}; restore the state "
+                    "topic, or begin anew with --reset-state",
                 )
 
-    async def _check_positions(self, reader: object) -> None:
+    async def _check_positions(self, reader: AIOKafkaConsumer) -> None:
         """Fill in positions of new topics; refuse those outside of what the broker holds."""
         partitions = self.partitions()
-        first = await reader.beginning_offsets(partitions)  # type: ignore[attr-defined]
-        end = await reader.end_offsets(partitions)  # type: ignore[attr-defined]
+        first = await reader.beginning_offsets(partitions)
+        end = await reader.end_offsets(partitions)
         for tp in partitions:
             position = self.positions.setdefault(tp.topic, first[tp])
             if not first[tp] <= position <= end[tp]:
@@ -416,9 +297,9 @@ class Unit:
                     continue
                 raise UnitStoppedError(
                     StopReason.POSITION_OUTSIDE,
-                    f"the state continues {tp.topic}[{tp.partition}] at offset {position}, but the broker "
-                    f"holds {first[tp]} to {end[tp]}: the topic was recreated or its retention is too "
-                    "short; restore it, or begin anew with --reset-state",
+                    f"the state continues {tp.topic}[{tp.partition}] at offset {position}, but the "
+                    f"broker holds {first[tp]} to {end[tp]}: the topic was recreated or its "
+                    "retention is too short; restore it, or begin anew with --reset-state",
                 )
 
     # -- folding ----------------------------------------------------------------------------
@@ -435,7 +316,9 @@ class Unit:
             if batch.next_offset <= position:
                 return BatchVerdict.DUPLICATE
             if batch.fetch_from > position:
-                self._fail(f"gap: {batch.topic} continues at {batch.fetch_from}, position {position}")
+                self._fail(
+                    f"gap: {batch.topic} continues at {batch.fetch_from}, position {position}"
+                )
                 return BatchVerdict.GAP
             batch = batch.start_at(position)
         try:
@@ -514,7 +397,9 @@ class Unit:
             # The commit marker takes the offset after the last record.
             self._state_end = last[self.state_partition] + 2
             self._committed_positions = positions
-            self._log.debug("unit.epoch", epoch=self.epoch, records=len(records), positions=positions)
+            self._log.debug(
+                "unit.epoch", epoch=self.epoch, records=len(records), positions=positions
+            )
 
     def _cut(self, core: Core, positions: Mapping[str, int]) -> list[OutRecord]:
         """Return everything an epoch writes; afterwards `core` may be folded further."""
@@ -539,7 +424,8 @@ class Unit:
                 "stopped": None if self._halt is None else str(self._halt),
             },
         )
-        return OutRecord(*self.state_partition, UNIT_KEY, value)
+        topic, partition = self.state_partition
+        return OutRecord(topic, partition, UNIT_KEY, value)
 
     # -- closing ----------------------------------------------------------------------------
 
@@ -573,70 +459,3 @@ class Unit:
 def _require(current: Callable[[], bool]) -> None:
     if not current():
         raise StaleOpenError
-
-
-class UnitManager:
-    """The units of one worker, following the assignments of the group."""
-
-    def __init__(self, stages: Sequence[Stage], around: Surroundings) -> None:
-        """Make all units, closed."""
-        self._around = around
-        self._generation: int | None = None
-        self.units: dict[UnitId, Unit] = {
-            unit_id: Unit(unit_id, stage, around)
-            for stage in stages
-            for unit_id in stage.assignable().units()
-        }
-        self._stages = tuple(stages)
-        self._by_partition = {
-            tp: unit for unit in self.units.values() for tp in unit.partitions()
-        }
-        self._owned: list[Unit] = []
-        self._last_group_commit = 0.0
-
-    def assigned(self, generation: int, held: Iterable[tuple[str, int]]) -> None:
-        """Open every unit of which all topics are held; complain about the others."""
-        held = set(held)
-        self._generation = generation
-        complete = complete_units([stage.assignable() for stage in self._stages], held)
-        self._owned = [self.units[unit_id] for unit_id in complete]
-        split = {partition for _, partition in held} - {unit.partition for unit in complete}
-        if split:
-            log.error("assignment.split", partitions=sorted(split), cure="all workers need one version")
-        for unit in self._owned:
-            unit.start(lambda: self._generation == generation)
-
-    async def revoked(self) -> None:
-        """Commit and close every unit; nothing is owned afterwards."""
-        self._generation = None
-        owned, self._owned = self._owned, []
-        await asyncio.gather(*(unit.close() for unit in owned))
-
-    def accept(self, batch: FetchedBatch) -> BatchVerdict:
-        """Hand a batch to its unit."""
-        unit = self._by_partition.get(TopicPartition(batch.topic, batch.partition))
-        return BatchVerdict.NOT_OPEN if unit is None else unit.accept(batch)
-
-    def fetch_failed(self, tp: TopicPartition, error: Exception) -> None:
-        """Hand a fetch error to its unit."""
-        if unit := self._by_partition.get(tp):
-            unit.fetch_failed(tp, error)
-
-    async def housekeeping(self) -> None:
-        """Tell cores about ends of topics; now and then commit offsets for lag tools."""
-        for unit in self._owned:
-            unit.settle()
-        now = self._around.wall()
-        if now - self._last_group_commit >= self._around.settings.group_commit_interval:
-            self._last_group_commit = now
-            positions: dict[TopicPartition, int] = {}
-            for unit in self._owned:
-                if unit.status is UnitStatus.OPEN:
-                    positions |= unit.committed_positions()
-            if positions:
-                with suppress(Exception):
-                    await self._around.flow.commit_positions(positions)
-
-    def statuses(self) -> dict[str, UnitStatus]:
-        """Return the status of every owned unit."""
-        return {str(unit.id): unit.status for unit in self._owned}

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import faust
@@ -21,12 +20,15 @@ from faust.worker import Worker
 
 from streams.assignor import assignor_for
 from streams.failpoints import Failpoints
+from streams.ownership import UnitManager
 from streams.provision import ProblemKind, TopicsError, check_topics
+from streams.stage import Stage, Surroundings
 from streams.topics import TOPICS
 from streams.transport import BatchConsumer, BatchTransport, PassThrough
-from streams.units import Stage, Surroundings, UnitManager
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -72,68 +74,62 @@ def build(
     app.settings = settings
     app.subscription = frozenset(name for stage in stages for name in stage.topics)
     app.transport = BatchTransport(app.conf.broker_consumer, app, app.loop)
-    _connect(app, stages, size_limits or {})
+    app.units = UnitManager(stages, _surroundings(app, size_limits or {}))
+    _connect(app, stages)
     return app
 
 
-def _connect(app: StreamsApp, stages: Sequence[Stage], size_limits: Mapping[str, int]) -> None:
-    """Tie agents, assignments and the clock to the units."""
+class _LateFlow:
+    """The consumer thread, looked up at each use: Faust makes it only when the app starts."""
 
-    def thread() -> Any:
-        consumer = app.consumer
-        assert isinstance(consumer, BatchConsumer)
-        return consumer.thread
+    def __init__(self, app: StreamsApp) -> None:
+        self._app = app
 
-    class Flow:
-        """The consumer thread, looked up late: Faust makes it when the app starts."""
+    def __getattr__(self, name: str) -> Any:
+        return getattr(cast("BatchConsumer", self._app.consumer).thread, name)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(thread(), name)
 
+def _surroundings(app: StreamsApp, size_limits: Mapping[str, int]) -> Surroundings:
     def leave(why: str) -> None:
         log.error("worker.leaving", reason=why)
         app.exit_code = 1
         os.kill(os.getpid(), signal.SIGTERM)
 
-    around = Surroundings(
+    return Surroundings(
         settings=app.settings,
-        flow=cast("Any", Flow()),
+        flow=cast("Any", _LateFlow(app)),
         size_limits=size_limits,
         wall=time.time,
         leave=leave,
         failpoints=Failpoints.from_environment(),
     )
-    app.units = UnitManager(stages, around)
+
+
+def _connect(app: StreamsApp, stages: Sequence[Stage]) -> None:
+    """Tie agents, assignments and the clock to the units."""
     units = app.units
 
     async def fold(stream: Any) -> None:
         async for event in stream.events():
             units.accept(event.value)
 
+    async def on_assigned(_: Any, /, *arguments: Any, **__: Any) -> None:
+        (assigned,) = arguments
+        cast("BatchConsumer", app.consumer).thread.on_fetch_error = units.fetch_failed
+        units.assigned(app.consumer_generation_id, [(tp.topic, tp.partition) for tp in assigned])
+
+    async def close_all(*_: Any, **__: Any) -> None:
+        await units.revoked()
+
     for stage in stages:
         for name in stage.reads:
             channel = app.topic(name, schema=PassThrough(), acks=False)
             app.agent(channel, name=f"{stage.name}:{name}")(fold)
-
-    @app.on_partitions_assigned.connect(weak=False)  # type: ignore[misc]
-    async def on_assigned(sender: Any, assigned: Any, **_: Any) -> None:
-        del sender
-        thread().on_fetch_error = units.fetch_failed
-        units.assigned(app.consumer_generation_id, [(tp.topic, tp.partition) for tp in assigned])
-
-    @app.on_partitions_revoked.connect(weak=False)  # type: ignore[misc]
-    async def on_revoked(sender: Any, revoked: Any, **_: Any) -> None:
-        del sender, revoked
-        await units.revoked()
-
-    @app.on_before_shutdown.connect(weak=False)  # type: ignore[misc]
-    async def on_shutdown(sender: Any, **_: Any) -> None:
-        del sender
-        await units.revoked()
-
-    @app.timer(interval=app.settings.housekeeping_interval, name="housekeeping")  # type: ignore[misc]
-    async def housekeeping() -> None:
-        await units.housekeeping()
+    app.on_partitions_assigned.connect(on_assigned, weak=False)
+    app.on_partitions_revoked.connect(close_all, weak=False)
+    # Faust stops without revoking anything, so the units are closed here as well.
+    app.on_before_shutdown.connect(close_all, weak=False)
+    app.timer(interval=app.settings.housekeeping_interval, name="housekeeping")(units.housekeeping)
 
 
 def tune_garbage_collector() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from streams import settings as settings_module
 from streams.epoch import OutRecord
-from streams.units import Stage, StopReason
+from streams.stage import Stage, StopReason
 from streams.worker import configure_logging, serve, wait_for_broker
 
 if TYPE_CHECKING:

@@ -48,6 +48,11 @@ def test_a_drop_of_just_under_five_percent_does_not() -> None:
     assert not fires(DROP, 10_000, 7_610, usual(0.8))
 
 
+def test_a_drop_of_exactly_five_percent_does_not() -> None:
+    assert fires(DROP, 10_000, 4_749, usual(0.5))
+    assert not fires(DROP, 10_000, 4_750, usual(0.5))
+
+
 def test_a_drop_is_judged_from_fifty_tasks_on() -> None:
     assert fires(DROP, 50, 10, usual(0.8))
     judged = DROP.judge([49], [10], usual(0.8), [0.0])

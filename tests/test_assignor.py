@@ -49,7 +49,9 @@ def test_assigning_again_moves_nothing(owned: dict[str, list[UnitId]]) -> None:
 def test_a_third_worker_takes_from_the_others_only_what_balance_needs() -> None:
     before = assign_units(UNITS, {"a": [], "b": []})
     after = assign_units(UNITS, {**before, "c": []})
-    moved = [unit for unit in UNITS if not any(unit in before[m] and unit in after[m] for m in "ab")]
+    moved = [
+        unit for unit in UNITS if not any(unit in before[m] and unit in after[m] for m in "ab")
+    ]
     assert len(moved) == len(after["c"])
 
 
@@ -58,7 +60,7 @@ def _cluster(**counts: int) -> SimpleNamespace:
 
 
 def _assignor() -> UnitAssignor:
-    app = SimpleNamespace(consumer=SimpleNamespace(hold=lambda held: None))
+    app = SimpleNamespace(consumer=SimpleNamespace(hold=lambda _: None))
     return assignor_for(STAGES)(app)
 
 

@@ -408,6 +408,15 @@ def test_text_that_is_not_utf_8_is_a_bad_body_where_it_is_read() -> None:
         assert [(r.index, r.reason) for r in decoded.refused] == [(3, Reason.BAD_BODY)]
 
 
+def test_names_of_refused_records_do_not_reach_the_core() -> None:
+    records = [a_task(number) for number in range(30)]
+    records[4] |= {"agent_id": "ghost", "task_type": "ghost", "tenant": "ghost", "cost_usd": -1.0}
+    value = decoder().decode(batch_of("TaskFinished", records)).value
+    for column in (value.agent, value.tenant, value.task_type):
+        assert set(column.values) == set(column.to_list())
+        assert "ghost" not in column.values
+
+
 def test_ids_that_share_a_key_stay_apart() -> None:
     # "a/b/c" names three entities; all are legal, and none may take another's place.
     names = [(None, "a/b/c"), ("a", "b/c"), ("a/b", "c")]

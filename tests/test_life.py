@@ -137,6 +137,14 @@ def test_an_arm_still_pending_at_the_resolve_begins_the_next_life() -> None:
     assert life.started_at == START + 26 * MINUTE
 
 
+def test_of_arms_pending_at_the_resolve_the_newest_is_the_one_named() -> None:
+    life = burning()
+    story = tell(life, range(1, 11))
+    tell(life, range(11, 26), story, b=CALM, d=HOT)
+    tell(life, range(26, 27), story, b=CALM, d=HOT, h=HOT)
+    assert story[1] == (26, "PENDING", "CONDITION_TRUE", HOUR_ARM)
+
+
 def test_one_arm_that_takes_over_from_another_keeps_the_rule_firing() -> None:
     life = burning()
     story = tell(life, range(1, 121), d=HOT)

@@ -126,7 +126,7 @@ def test_a_missing_file_other_bytes_and_other_records_are_refused(tmp_path: Path
     with (tmp_path / "c.avro").open("wb") as out:
         fastavro.writer(out, other, [{"a": 1}])
 
-    with pytest.raises(ReplayError, match="a.avro cannot be read: No such file"):
+    with pytest.raises(ReplayError, match=r"a\.avro cannot be read: No such file"):
         replay.survey([tmp_path / "a.avro"])
     with pytest.raises(ReplayError, match="cannot be read as an Avro object container"):
         replay.survey([tmp_path / "b.avro"])

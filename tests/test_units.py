@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -110,7 +111,7 @@ async def test_sigterm_ends_a_worker_within_five_seconds_with_its_epoch_committe
     await wait_until(lambda: workers.log().count("unit.open") >= 4, "all units open")
     await send_numbered(topics, 400)
     async with reader(topics, "windows", topics.partitions) as read:
-        time.sleep(1.0)  # the records are folded, and their epoch is nine seconds away
+        await asyncio.sleep(1.0)  # the records are folded, and their epoch is nine seconds away
         assert not any((await read()).values())
         asked = time.monotonic()
         worker.send_signal(signal.SIGTERM)
@@ -195,7 +196,7 @@ async def test_lost_state_is_refused_while_the_group_remembers_a_position(
     first = workers.start(tmp_path, AGENTOPS_GROUP_COMMIT_INTERVAL="0.1")
     await send_numbered(topics, 400)
     await read_counts(topics, 400)
-    time.sleep(1.0)  # one more commit of the group's offsets
+    await asyncio.sleep(1.0)  # one more commit of the group's offsets
     first.send_signal(signal.SIGTERM)
     await wait_until(lambda: first.poll() is not None, "the worker to end")
     await _recreate(topics, topics.topic("state"))

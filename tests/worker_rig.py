@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -67,8 +68,6 @@ class Workers:
 
 async def wait_until(condition: Callable[[], bool], what: str, seconds: float = DEADLINE) -> None:
     """Poll until `condition`, or fail saying what was waited for."""
-    import asyncio  # noqa: PLC0415
-
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited {seconds:.0f} s for {what}"
