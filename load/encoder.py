@@ -8,6 +8,7 @@ cells dropped. Source of the encoding: Apache Avro 1.12 specification, "Binary E
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -98,6 +99,7 @@ def join(frame: bytes, fields: Sequence[Cells]) -> list[bytes]:
     return [data[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
+@cache
 def _string(word: str) -> bytes:
     raw = word.encode()
     return longs(np.array([len(raw)])).cells.tobytes() + raw

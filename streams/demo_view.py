@@ -23,6 +23,8 @@ DAY_MS = 86_400_000
 SHOWN_ALERTS = 12
 LINE_SECONDS = 5.0
 """How often a pipe gets a line of progress."""
+RATE_SECONDS = 4.0
+"""Rates are over this time: the worker commits in steps."""
 REFRESH_PER_SECOND = 4
 _STYLES = {"FIRING": "bold red", "RESOLVED": "green", "UPDATED": "yellow"}
 
@@ -34,7 +36,7 @@ class Totals:
     Attributes:
         started: monotonic seconds at the start.
         produced, consumed: records handed to the broker, and committed by the worker.
-        peak: largest rate of consumption over a second, records per second.
+        peak: largest rate of consumption over RATE_SECONDS, records per second.
         transitions: alert records by status.
         first_firing: seconds from the start to the first FIRING seen, None before.
     """
@@ -63,7 +65,7 @@ class View:
         self._phase = ""
         self._clock_ms = 0
         self._rate = 0.0
-        self._counted = (time.monotonic(), 0)
+        self._counted: deque[tuple[float, int]] = deque()
         self._windows: dict[str, dict[tuple[int, str], Mapping[str, Any]]] = {}
         self._alerts: deque[Text] = deque(maxlen=SHOWN_ALERTS)
         self._line_at = 0.0
@@ -129,11 +131,14 @@ class View:
     def consumed(self, count: int) -> None:
         """Take the number of records the worker has committed."""
         now = time.monotonic()
-        then, before = self._counted
-        if now - then >= 1.0:
+        self._counted.append((now, count))
+        while now - self._counted[0][0] > RATE_SECONDS:
+            self._counted.popleft()
+        then, before = self._counted[0]
+        if now > then:
             self._rate = (count - before) / (now - then)
+        if now - then > RATE_SECONDS / 2:
             self._totals.peak = max(self._totals.peak, self._rate)
-            self._counted = (now, count)
         self._totals.consumed = count
         if not self._live and now - self._line_at >= LINE_SECONDS:
             self._line_at = now

@@ -66,7 +66,13 @@ class DetectCore:
     def __init__(self, settings: Settings, rules: RuleSet, partition: int) -> None:
         """Make an empty core for `partition`."""
         name = settings.topic
-        self._detect = Detect(rules, partition=partition, max_series=settings.max_series)
+        self._detect = Detect(
+            rules,
+            partition=partition,
+            max_series=settings.max_series,
+            tasks_topic=name("tasks"),
+            security_topic=name("security"),
+        )
         self._tasks = TaskDecoder(partitions=settings.partitions, partitioner=settings.partitioner)
         self._security = SecurityDecoder(
             partitions=settings.partitions, partitioner=settings.partitioner

@@ -177,6 +177,8 @@ class Unit:
         self.incarnation += 1
         self._core = None
         self._state_end = None
+        with suppress(Exception):
+            await self._around.flow.close_flow(self.partitions())
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.discard()

@@ -11,10 +11,11 @@ PACKAGE = Path(__file__).parent.parent / "streams"
 LAYERS = {
     "contract": "reasons schemas topics settings batch columns durations cursor",
     "pure": "series panes clock state closing admission stats baseline residuals history arms "
-    "rules life lives security findings evaluation detect incidents",
-    "io": "keys codec failpoints assignor transport epoch units stages provision sender "
+    "rules life lives security findings evaluation ledger sweep snapshot detect incidents",
+    "io": "keys codec failpoints assignor transport epoch stage units ownership stages worker provision "
+    "sender "
     "tether local_jars local_broker local",
-    "app": "app worker",
+    "app": "app",
     "cli": "replay tail demo_view demo cli",
 }
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules.split()}
