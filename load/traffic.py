@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BEGIN = 1_736_121_600_000
 """Event time of the first chunk: Monday 2025-01-06, 00:00 UTC."""
-FAR_FUTURE = 4_102_444_800_000
-"""An event time that is ahead of every clock: 2100."""
+FAR_FUTURE = 3_471_292_800_000
+"""An event time that is ahead of every clock: 2080."""
 TASK_TYPES = ("invoice", "booking")
 KINDS = ("OTHER", "INJECTION_ATTEMPT", "TRUST_TIER_VIOLATION")
 LATE_KIND = "ANOMALOUS_OUTPUT"

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 LEAVE_SECONDS = 30.0
 """How long a worker may take to stop after SIGTERM."""
-WORRIES = ("unit.stopped", "unit.fold_failed", "assignment.split", "Traceback")
+WORRIES = ("unit.stopped", "unit.fold_failed", "assignment.split", "worker.leaving")
 """What no worker's log may hold, whatever was done to it."""
+OPENED = "unit.open "
+"""What a worker's log holds once it owns something."""
+REOPENING = "unit.reopening"
+"""What it holds when an error made it throw a unit away."""
 
 
 @dataclass(slots=True, eq=False)
@@ -119,8 +123,12 @@ class Crew:
         self._signal(worker, signal.SIGCONT)
 
     def leave(self, worker: Worker) -> None:
-        """Ask a worker to stop; it must do so in order, with exit code 0."""
-        worker.may_end = (*worker.may_end, 0)
+        """Ask a worker to stop; it must do so in order, with exit code 0.
+
+        One that owns nothing yet may still be importing and simply end.
+        """
+        early = () if self.count(OPENED, worker) else (-signal.SIGTERM,)
+        worker.may_end = (*worker.may_end, 0, *early)
         self._signal(worker, signal.SIGTERM)
 
     def surprises(self) -> list[str]:
@@ -130,6 +138,15 @@ class Crew:
             for each in self.workers
             if not each.alive and each.process.returncode not in each.may_end
         ]
+
+    def count(self, text: str, worker: Worker | None = None) -> int:
+        """Return how many lines of the logs, or of one worker's, hold `text`."""
+        workers = self.workers if worker is None else [worker]
+        return sum(
+            text in line
+            for each in workers
+            for line in each.log.read_text(errors="replace").splitlines()
+        )
 
     def worries(self) -> list[str]:
         """Return one sentence for each kind of log line that must not be, and each worker."""

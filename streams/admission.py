@@ -87,6 +87,10 @@ class Gate:
         events, stamps = records.events, records.stamps
         judged = self._clock.admit(events.occurred_at[start:], stamps[start:])
         length = int(np.searchsorted(judged.clocks, self._stop(judged.clocks)))
+        if length == len(events) and judged.good:  # the usual case: the whole batch
+            rows = self._rows(events)
+            if rows is not None:
+                return Piece(np.arange(length), judged.clocks, rows, length, [], [])
         bad = judged.future | judged.late
         if length == 0 and not bad[0]:
             return self._cross(records, start, int(judged.clocks[0]))

@@ -400,7 +400,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         _stop("Interrupted.", INTERRUPTED)
     except BrokenPipeError:
         # `tail … | head`: nothing is wrong. Python would complain again when it flushes stdout.

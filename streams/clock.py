@@ -37,11 +37,13 @@ class Admission(NamedTuple):
         clocks: int64[n], the clock after each record; UNSET before the first admitted one.
         future: bool[n], refused: event time more than `AHEAD` past the record timestamp.
         late: bool[n], refused: event time before the hours still kept.
+        good: whether none is refused.
     """
 
     clocks: I64
     future: Bool
     late: Bool
+    good: bool
 
 
 @dataclass(slots=True)
@@ -62,19 +64,22 @@ class Clock:
         A record too late moves no clock by itself: its event time is before the clock.
 
         Args:
-            events: int64[n], event times, ms.
+            events: int64[n], n ≥ 1, event times, ms.
             stamps: int64[n], record timestamps, ms.
         """
         start = UNSET if self.now is None else self.now
         future = events > stamps + AHEAD
         moves = np.minimum(events, stamps)
-        moves[future] = UNSET
-        clocks: I64 = np.maximum.accumulate(np.maximum(moves, start))
-        before = np.empty_like(clocks)
-        before[:1] = start
-        before[1:] = clocks[:-1]
+        if future.any():
+            moves[future] = UNSET
+        moves[0] = max(start, int(moves[0]))
+        clocks: I64 = np.maximum.accumulate(moves)
+        oldest = int(clocks[-1]) // HOUR * HOUR - RETENTION
+        if int(events.min()) >= oldest:  # the usual case: no need to look at each
+            return Admission(clocks, future, np.zeros(len(events), np.bool_), not future.any())
+        before = np.append(start, clocks[:-1])
         late = (events < floor(before, HOUR) - RETENTION) & ~future
-        return Admission(clocks, future, late)
+        return Admission(clocks, future, late, not (future.any() or late.any()))
 
     def move(self, clock: int, event: int | None = None, stamp: int | None = None) -> None:
         """Move to `clock`, which is not before `now`.

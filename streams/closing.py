@@ -49,14 +49,14 @@ class Added(NamedTuple):
         rows: int64[n], task rows.
         hours: int64[n], number of the hour pane.
         clocks: int64[n], the clock after each, ascending.
-        outcomes: int8[n].
+        outcomes: int64[n].
         sums: int64[n] for each sum.
     """
 
     rows: I64
     hours: I64
     clocks: I64
-    outcomes: NDArray[np.int8]
+    outcomes: I64
     sums: Sequence[I64]
 
 
@@ -89,12 +89,6 @@ class Closing:
     def __init__(self, series: Series, panes: Panes) -> None:
         self._series, self._panes = series, panes
         self._open: set[int] = set()  # hours with a change that is not published
-
-    def next_tick(self, after: int) -> int | None:
-        """Return the first tick past `after` at which something is published, None for none."""
-        if not self._open:
-            return None
-        return max(_closed_at(min(self._open)), after // LONG_STEP * LONG_STEP + LONG_STEP)
 
     def close(self, after: int, until: int, added: Added) -> Closed | None:
         """Return what the ticks in (after, until] publish, with the panes as yet without `added`.
@@ -221,5 +215,7 @@ def _distinct(hours: I64) -> list[int]:
     if not len(hours):
         return []
     low = int(hours.min())
+    if low == int(hours.max()):
+        return [low]
     seen = np.bincount(hours - low)
     return [low + int(place) for place in np.flatnonzero(seen)]

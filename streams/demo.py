@@ -32,7 +32,7 @@ from streams.tail import Selection, tail
 from streams.tether import tethered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from load.messages import Messages
 
@@ -131,7 +131,7 @@ class _Demo:
         traffic = asyncio.create_task(asyncio.to_thread(self._make_traffic))
         broker = LocalBroker(folder / "kafka")
         stack.callback(broker.stop)
-        await asyncio.to_thread(broker.start)
+        await _to_the_end(broker.start)
         settings = Settings(
             bootstrap_servers=broker.bootstrap,
             app_id="agentops-demo",
@@ -329,8 +329,10 @@ class _Demo:
         say(f"\nBroker and worker go on at {settings.bootstrap_servers} until Ctrl-C. Try:")
         for words in ("tail alerts", "tail windows --where agent_id=document-intake --since 6h"):
             say(f"  agentops-streams {words} --bootstrap {settings.bootstrap_servers}")
-        while all(process.poll() is None for process in self._workers):
-            await asyncio.sleep(1.0)
+        # An interruption is how this ends, not an error.
+        with suppress(asyncio.CancelledError):
+            while all(process.poll() is None for process in self._workers):
+                await asyncio.sleep(1.0)
 
     def _end_workers(self) -> None:
         for process in self._workers:
@@ -347,6 +349,16 @@ class _Demo:
     def _log_end(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         return " | ".join(lines[-5:]) or "nothing"
+
+
+async def _to_the_end(work: Callable[[], object]) -> None:
+    """Run `work` in a thread; a cancellation waits for its end, so that it can be undone."""
+    thread = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        await asyncio.wait([thread])
+        raise
 
 
 @asynccontextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from streams import snapshot
 from streams.admission import Gate, Piece, Records, future_detail, late_detail
 from streams.batch import Refusal
@@ -23,7 +25,6 @@ from streams.sweep import SHORT, Sweep
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from streams.columns import SecurityEvent, TaskColumns
@@ -200,7 +201,7 @@ class Detect:
         batch = Batch(
             agents=piece.rows.agent,
             tasks=piece.rows.task,
-            outcomes=events.outcome,
+            outcomes=events.outcome.astype(np.int64),
             events=events.occurred_at,
             clocks=piece.clocks,
             offsets=offsets,

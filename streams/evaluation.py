@@ -41,13 +41,13 @@ class Tail(NamedTuple):
 
     Attributes:
         agents: int64[n], agent rows.
-        outcomes: int8[n].
+        outcomes: int64[n].
         events: int64[n], event times, ms.
         clocks: int64[n], the clock after each.
     """
 
     agents: I64
-    outcomes: NDArray[np.int8]
+    outcomes: I64
     events: I64
     clocks: I64
 
@@ -90,7 +90,7 @@ class Found(NamedTuple):
 
 
 class _Judged(NamedTuple):
-    """One arm over rows × ticks.
+    """One arm over some rows and ticks.
 
     Attributes:
         grid: for the lives.
@@ -179,7 +179,8 @@ class RateEvaluation:
         tail = chunk.tail
         new = tail.agents[tail.outcomes == self._column]
         hits = hits + np.bincount(new, minlength=len(chunk.born))[rows]
-        return rows[hits >= arm.min_hits]
+        found: I64 = rows[hits >= arm.min_hits]
+        return found
 
     # -- judging -----------------------------------------------------------------------------
 
@@ -188,7 +189,7 @@ class RateEvaluation:
         usual = self.history.usual(rows, chunk.hour, chunk.born)
         n, k = self._count(spec, rows, chunk, ticks)
         tau2 = None if spec.tau is None else usual.tau2[arm][:, None]
-        judgement = spec.judge(n, k, usual.baseline.column(), tau2)  # type: ignore[arg-type]
+        judgement = spec.judge(n, k, usual.baseline.column(), tau2)
         touched = _touched(chunk, spec.step_ms, rows, ticks)
         return _Judged(Grid(ticks, touched, judgement), n, k, usual)
 
@@ -220,8 +221,8 @@ class RateEvaluation:
         leave = np.searchsorted(first, panes, side="right")
         counts = (row >= 0) & (enter < leave)
         hits = counts & (tail.outcomes == self._column)
-        for mask, total in ((counts, into[0]), (hits, into[1])):
-            total += _spans(row[mask], enter[mask], leave[mask], total.shape)
+        for mask, sums in ((counts, into[0]), (hits, into[1])):
+            np.add(sums, _spans(row[mask], enter[mask], leave[mask], sums.shape), out=sums)
 
     # -- living ------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     Attributes:
         agents: int64[n], agent rows.
         tasks: int64[n], task rows.
-        outcomes: int8[n].
+        outcomes: int64[n].
         events: int64[n], event times, ms.
         clocks: int64[n], the clock after each.
         offsets: int64[n].
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
 
     agents: I64
     tasks: I64
-    outcomes: NDArray[np.int8]
+    outcomes: I64
     events: I64
     clocks: I64
     offsets: I64
@@ -61,8 +61,15 @@ class Batch(NamedTuple):
         if start == 0 and end == len(self.events):
             return self
         cut = slice(start, end)
-        sums = [column[cut] for column in self.sums]
-        return Batch(*(column[cut] for column in self[:6]), sums)
+        return Batch(
+            agents=self.agents[cut],
+            tasks=self.tasks[cut],
+            outcomes=self.outcomes[cut],
+            events=self.events[cut],
+            clocks=self.clocks[cut],
+            offsets=self.offsets[cut],
+            sums=[column[cut] for column in self.sums],
+        )
 
     def seen(self, tick: int) -> int:
         """Return how many events a tick sees."""
@@ -70,7 +77,7 @@ class Batch(NamedTuple):
 
 
 _NONE = np.empty(0, np.int64)
-NOTHING = Batch(_NONE, _NONE, np.empty(0, np.int8), _NONE, _NONE, _NONE, [_NONE] * _SUMS)
+NOTHING = Batch(_NONE, _NONE, _NONE, _NONE, _NONE, _NONE, [_NONE] * _SUMS)
 """A batch without events."""
 
 
@@ -142,20 +149,20 @@ class Ledger:
             self.newest = max(self.newest, int(batch.events.max()))
             self.last_offset = int(batch.offsets[-1])
             # Conservative by an hour: forgetting what is cached costs time, not truth.
-            deep = batch.events < batch.clocks + (HOUR - self.depth)
-            if deep.any():
+            oldest = int(batch.clocks[-1]) + HOUR - self.depth
+            if int(batch.events.min()) < oldest:
                 for rate in self.rates:
-                    rate.history.forget(batch.agents[deep])
+                    rate.history.forget(batch.agents[batch.events < oldest])
         self.closing.commit(closed, added)
         return closed.records if closed is not None else []
 
     def _add_minutes(self, batch: Batch) -> None:
         minutes = batch.events // MINUTE
-        kept = minutes >= (batch.clocks - MINUTES_KEPT) // MINUTE
-        if kept.all():
+        if int(minutes.min()) >= (int(batch.clocks[-1]) - MINUTES_KEPT) // MINUTE:
             self.agent_minutes.add(batch.agents, minutes, batch.outcomes)
-        else:
-            self.agent_minutes.add(batch.agents[kept], minutes[kept], batch.outcomes[kept])
+            return
+        kept = minutes >= (batch.clocks - MINUTES_KEPT) // MINUTE
+        self.agent_minutes.add(batch.agents[kept], minutes[kept], batch.outcomes[kept])
 
     # -- ticks -------------------------------------------------------------------------------
 
@@ -207,8 +214,9 @@ class Ledger:
         first = (midnight - DAY - self.widest) // HOUR
         recent = self.agent_hours.counts(agents, first, midnight // HOUR - first)
         agents = agents[recent.any(axis=(1, 2))]
+        born = self.series.born[: self.series.agent_rows]
         for rate in self.rates:
-            rate.history.close_day(midnight - DAY, self.series.born[: self.series.agent_rows], agents)
+            rate.history.close_day(midnight - DAY, born, agents)
 
     # -- ageing ------------------------------------------------------------------------------
 

@@ -95,15 +95,13 @@ class Panes:
 
     # -- adding ------------------------------------------------------------------------------
 
-    def add(
-        self, rows: I64, panes: I64, outcomes: NDArray[np.int8], sums: Sequence[I64] = ()
-    ) -> None:
+    def add(self, rows: I64, panes: I64, outcomes: I64, sums: Sequence[I64] = ()) -> None:
         """Add one event a row.
 
         Args:
             rows: int64[n], rows below the reserved number.
             panes: int64[n], number of the pane: event time // width.
-            outcomes: int8[n], which count rises.
+            outcomes: int64[n], which count rises.
             sums: int64[n] for each sum.
         """
         cells = self._cells(rows, panes)
@@ -128,34 +126,33 @@ class Panes:
             setattr(self, name, new)
 
     def _cells(self, rows: I64, panes: I64) -> I64:
-        """Return the cell of each event, making blocks where there are none."""
+        """Return the cell of each event, making blocks where there are none, and mark it dirty."""
         if not len(rows):
             return np.empty(0, np.int64)
         self._is_dirty = True
         low, high = int(panes.min()), int(panes.max())
-        block = low // self._span
-        if block == high // self._span:  # the usual case: a batch within a day
-            slot = block % self._ring
-            found = self._index[:, slot][rows]
-            if not found.all():
-                self._make(rows[found == 0], np.full(1, block, np.int64))
-                found = self._index[:, slot][rows]
-            offset = panes - block * self._span
-            place: I64 = slot * self._span + offset
-        else:
-            blocks = panes // self._span
-            slots = blocks % self._ring
+        if low == high:  # the usual case
+            return self._cells_of_one(rows, low)
+        blocks = panes // self._span
+        slots = blocks % self._ring
+        found = self._index[rows, slots]
+        if not found.all():
+            missing = found == 0
+            self._make(rows[missing], blocks[missing])
             found = self._index[rows, slots]
-            if not found.all():
-                missing = found == 0
-                self._make(rows[missing], blocks[missing])
-                found = self._index[rows, slots]
-            offset = panes - blocks * self._span
-            place = slots * self._span + offset
-        if low == high:
-            self._dirty[int(place[0]), rows // BUCKET] = True
-        else:
-            self._dirty[place, rows // BUCKET] = True
+        offsets = panes - blocks * self._span
+        self._dirty[slots * self._span + offsets, rows // BUCKET] = True
+        return found.astype(np.int64) * self._span + offsets
+
+    def _cells_of_one(self, rows: I64, pane: int) -> I64:
+        block, offset = divmod(pane, self._span)
+        slot = block % self._ring
+        found = self._index[:, slot][rows]
+        if not found.all():
+            self._make(rows[found == 0], np.full(1, block, np.int64))
+            found = self._index[:, slot][rows]
+        buckets = np.bincount(rows // BUCKET, minlength=self._dirty.shape[1])
+        self._dirty[slot * self._span + offset] |= buckets > 0
         return found.astype(np.int64) * self._span + offset
 
     def _make(self, rows: I64, blocks: I64) -> None:
@@ -212,8 +209,9 @@ class Panes:
         if number * 4 <= len(blocks) * self._span:
             panes = np.arange(first, first + number)
             cells = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
-            return self._counts.reshape(-1, OUTCOMES)[cells + panes % self._span]
-        whole = self._counts.reshape(-1, self._span, OUTCOMES)[ids]
+            few: I32 = self._counts.reshape(-1, OUTCOMES)[cells + panes % self._span]
+            return few
+        whole: I32 = self._counts.reshape(-1, self._span, OUTCOMES)[ids]
         skip = first - int(blocks[0]) * self._span
         return whole.reshape(len(rows), -1, OUTCOMES)[:, skip : skip + number]
 
@@ -222,7 +220,8 @@ class Panes:
         blocks, ids = self._blocks(rows, first, number)
         panes = np.arange(first, first + number)
         cells = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
-        return self._counts[(cells + panes % self._span) * OUTCOMES + outcome]
+        found: I32 = self._counts[(cells + panes % self._span) * OUTCOMES + outcome]
+        return found
 
     def _blocks(self, rows: I64, first: int, number: int) -> tuple[I64, I32]:
         blocks = np.arange(first // self._span, (first + number - 1) // self._span + 1)
@@ -238,7 +237,8 @@ class Panes:
 
     def alive(self, rows: int) -> NDArray[np.bool_]:
         """Return bool[rows]: whether a row has any pane."""
-        return self._index[:rows].any(axis=1)
+        found: NDArray[np.bool_] = np.any(self._index[:rows], axis=1)
+        return found
 
     def _existing(self, rows: I64, panes: I64) -> I64:
         blocks = panes // self._span

@@ -102,6 +102,7 @@ class Series:
         self._agent_slots, self._task_slots = Slots(), Slots()
         self._by_tenant: dict[str | None, dict[str | None, int]] = {}
         self._types: dict[str | None, int] = {}
+        self._youngest = 0  # no agent was born later
         self._pairs = _Pairs()
 
     def __len__(self) -> int:
@@ -123,9 +124,9 @@ class Series:
         """Return the rows of events, MISSING where the series is new."""
         agent = self._find_agents(events.tenant, events.agent)
         types = _codes(events.task_type, self._types)
-        task = self._pairs.find(agent * _TYPES + types)
-        task[(agent == MISSING) | (types == MISSING)] = MISSING
-        return Rows(agent, task)
+        # A missing agent or type makes a key that is negative or of another agent's last type,
+        # a number far beyond all that exist.
+        return Rows(agent, self._pairs.find(agent * _TYPES + types))
 
     def _find_agents(self, tenant: DictColumn, agent: DictColumn) -> I64:
         if len(tenant.values) == 1:
@@ -174,10 +175,14 @@ class Series:
 
     def bear(self, rows: I64, hours: I64) -> None:
         """Let agents begin no later than at these hours (int64[n] each)."""
+        if int(hours.min()) >= self._youngest:
+            return
         earlier = hours < self.born[rows]
-        if earlier.any():
-            np.minimum.at(self.born, rows[earlier], hours[earlier])
-            self.dirty_agents.update(np.unique(rows[earlier]).tolist())
+        np.minimum.at(self.born, rows[earlier], hours[earlier])
+        self.dirty_agents.update(np.unique(rows[earlier]).tolist())
+        self._youngest = int(self.born.max(initial=0, where=self.born < UNBORN))
+        if len(self.agents) > np.count_nonzero(self.born < UNBORN):
+            self._youngest = UNBORN
 
     def release(self, agents: Sequence[int], tasks: Sequence[int]) -> None:
         """Free rows; those of the tasks of a released agent must be among them."""
@@ -214,6 +219,7 @@ class Series:
             longer[: len(self.born)] = self.born
             self.born = longer
         self.born[row] = born
+        self._youngest = max(self._youngest, born)
 
     def _put_task(self, row: int, task: Task) -> None:
         self.tasks[row] = task
@@ -252,6 +258,8 @@ class _Pairs:
         """Return the rows of keys; a negative key has none."""
         places = self._hash(keys)
         seen = self._keys[places]
+        if (seen == keys).all():  # the usual case: all known, none displaced
+            return self._rows[places]
         open_ = np.flatnonzero((seen != keys) & (seen != MISSING))
         while len(open_):
             places[open_] = (places[open_] + 1) & (len(self._keys) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from streams.panes import BUCKET, PaneRows
 from streams.series import Agent, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from streams.clock import Clock
     from streams.ledger import Ledger
@@ -85,8 +85,8 @@ def _clocks(parts: Parts) -> Iterable[Change]:
         )
         if ledger.reached.take_dirty():
             hours, offsets = ledger.reached.hours, ledger.reached.offsets
-            fields = {"topic": "tasks", "hours": hours, "offsets": offsets}
-            yield state.evidence_key("tasks"), state.encode("EvidenceState", fields)
+            evidence = {"topic": "tasks", "hours": hours, "offsets": offsets}
+            yield state.evidence_key("tasks"), state.encode("EvidenceState", evidence)
     if parts.security.now is not None:
         fields = {
             "topic": "security",
@@ -150,14 +150,18 @@ def _lives(parts: Parts) -> Iterable[Change]:
         rule = rate.rule.name
         for row in rate.lives.take_dirty():
             life = rate.lives.dump(row)
-            fields = None if life is None else {"rule": rule, "row": row, **life}
-            yield state.life_key(rule, row), fields and state.encode("LifeState", fields)
+            if life is not None:
+                life = {"rule": rule, "row": row, **life}
+            yield state.life_key(rule, row), _encoded("LifeState", life)
     for name in parts.threats.take_dirty():
         threat = parts.threats.dump(name)
-        yield state.threat_key(name), threat and state.encode("ThreatState", threat)
+        yield state.threat_key(name), _encoded("ThreatState", threat)
     if parts.limit.dirty:
-        limit = parts.limit.dump()
-        yield state.LIMIT_KEY, limit and state.encode("LimitState", limit)
+        yield state.LIMIT_KEY, _encoded("LimitState", parts.limit.dump())
+
+
+def _encoded(kind: str, fields: Mapping[str, object] | None) -> bytes | None:
+    return None if fields is None else state.encode(kind, fields)
 
 
 def _buckets(rows: set[int]) -> list[int]:

@@ -118,8 +118,12 @@ class DetectCore:
             decoded.value, batch.offsets[rows], batch.timestamps[rows]
         )
         self._outbox.refuse(batch, _at(rows, refused))
+        self._sample(batch.fetched_at)
+
+    def _sample(self, fetched_at: float) -> None:
+        """Remember that the tasks clock stood where it stands by then."""
         if (clock := self._detect.clocks.get("tasks")) is not None:
-            self._samples.append(ClockSample(batch.fetched_at, clock))
+            self._samples.append(ClockSample(fetched_at, clock))
 
     def _fold_security(self, batch: FetchedBatch) -> None:
         decoded = self._security.decode(batch)
@@ -136,6 +140,9 @@ class DetectCore:
         Security is known to be quiet up to a tasks clock when a fetch that began after that clock
         was set found the security partition at its end; a fetch lasts at most `fetch_wait_ms`.
         """
+        if self._folded_at is None:
+            self._folded_at = wall
+            self._sample(wall)
         answered = caught_up.get(self._security_topic)
         quiet: int | None = None
         while (
@@ -144,8 +151,6 @@ class DetectCore:
             quiet = self._samples.popleft().clock
         if quiet is not None:
             self._detect.quiet(quiet)
-        if self._folded_at is None:
-            self._folded_at = wall
         if (
             self._idle_after
             and len(caught_up) == len(self._fold)

@@ -96,10 +96,8 @@ class Sweep:
         found = [_after(self._until)]
         if seen < len(clocks):
             found.append(_after(int(clocks[seen])))
-        if seen > 0:
-            last = int(clocks[seen - 1])
-        else:
-            last = int(self._ledger.touched.max(initial=UNSET))
+        touched = clocks[seen - 1 : seen] if seen else self._ledger.touched
+        last = int(touched.max(initial=UNSET))
         found += [at for at in (_after(last, step) for step in STEPS) if at >= tick]
         midnight = (tick - 1) // DAY * DAY + DAY
         if self._newest(tick) >= midnight - DAY - self._ledger.widest:
@@ -143,9 +141,21 @@ class Sweep:
         self.happened += happened
 
     def _fold(self, end: int, until: int) -> None:
-        part = self._batch.part(self._folded, end)
-        self.windows += self._ledger.fold(part, self._closed, until)
-        self._folded, self._closed = end, until
+        """Fold the events before place `end`, all seen by the first tick after `until`.
+
+        An event far ahead of the one before it is folded by itself: panes age in between.
+        """
+        clocks = self._batch.clocks
+        while True:
+            stop = end
+            if self._folded < end:
+                stop = min(end, self._batch.seen(int(clocks[self._folded]) + HOUR))
+            now = until if stop == end else int(clocks[stop])
+            part = self._batch.part(self._folded, stop)
+            self.windows += self._ledger.fold(part, self._closed, now)
+            self._folded, self._closed = stop, now
+            if stop == end:
+                return
 
 
 def _after(time: int, step: int = SHORT) -> int:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -8,7 +8,9 @@ from aiokafka import AIOKafkaProducer
 from load import truth, verdict
 from streams import schemas
 from streams.provision import create_topics
-from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 pytestmark = pytest.mark.broker
 

@@ -1,0 +1,454 @@
+"""What the pages say is compared with the code: nothing is missing, nothing is made up."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import typer.main
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import TopicPartition
+
+from streams import reasons, schemas
+from streams.app import topology_text
+from streams.batch import FetchedBatch
+from streams.cli import app
+from streams.codec import SecurityDecoder, TaskDecoder
+from streams.durations import duration_text
+from streams.failpoints import Failpoint, Guard
+from streams.incidents import Outcome
+from streams.keys import Keys, key_of
+from streams.provision import create_topics
+from streams.rules import RuleSet
+from streams.settings import OTHER_NAMES, Settings
+from streams.stage import StopReason
+from streams.topics import TOPICS, TopicSpec
+from streams.units import BatchVerdict, UnitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from enum import StrEnum
+
+    from streams.arms import DropArm, RiseArm
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
+RULES = RuleSet.default()
+DAY_MS = 86_400_000
+
+
+def shown(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def section(page: Path, heading: str) -> str:
+    """Return what stands under a heading, up to the next one of any level."""
+    _, found, rest = page.read_text(encoding="utf-8").partition(f"\n{heading}\n")
+    assert found, f"{shown(page)} has no heading {heading!r}"
+    return re.split(r"^#+ ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def table(page: Path, heading: str) -> list[list[str]]:
+    """Return the cells of the table under a heading, without its two head lines."""
+    lines = [line for line in section(page, heading).splitlines() if line.startswith("|")]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[2:]]
+    assert rows, f"{shown(page)} has no table under {heading!r}"
+    return [[cell.strip().replace(r"\|", "|") for cell in row] for row in rows]
+
+
+def first_cells(page: Path, heading: str) -> list[str]:
+    return [row[0].strip("`") for row in table(page, heading)]
+
+
+# -- enums -------------------------------------------------------------------------------------
+
+ENUMS: list[tuple[str, str, type[StrEnum]]] = [
+    ("producing.md", "## Dead letters", reasons.DeadLetterReason),
+    ("semantics.md", "### Transitions", reasons.Transition),
+    ("semantics.md", "### Reasons", reasons.TransitionReason),
+    ("consuming-alerts.md", "## Status", reasons.AlertStatus),
+    ("consuming-alerts.md", "## Severity and page", reasons.Severity),
+    ("consuming-alerts.md", "## From findings to alerts", Outcome),
+    ("running.md", "## When a partition stops", StopReason),
+    ("running.md", "### Units", UnitStatus),
+    ("running.md", "### Batches", BatchVerdict),
+    ("fault-tests.md", "## Fail points", Failpoint),
+    ("fault-tests.md", "## Guards", Guard),
+]
+
+
+@pytest.mark.parametrize(("page", "heading", "enum"), ENUMS, ids=str)
+def test_every_member_of_an_enum_stands_in_its_table(
+    page: str, heading: str, enum: type[StrEnum]
+) -> None:
+    assert sorted(first_cells(DOCS / page, heading)) == sorted(enum)
+
+
+# -- settings ----------------------------------------------------------------------------------
+
+
+def default_text(value: object) -> str:
+    return "none" if value is None else str(value).lower() if value in (True, False) else str(value)
+
+
+def test_every_setting_stands_in_its_table_with_default_and_description() -> None:
+    expected = [
+        [f"`{name}`", f"`{default_text(field.default)}`", str(field.description)]
+        for name, field in Settings.model_fields.items()
+    ]
+
+    assert table(DOCS / "running.md", "## Settings") == expected
+
+
+def test_every_variable_that_is_no_setting_stands_in_its_table() -> None:
+    assert sorted(first_cells(DOCS / "running.md", "### Other variables")) == sorted(OTHER_NAMES)
+
+
+# -- log lines ---------------------------------------------------------------------------------
+
+
+def logged() -> set[str]:
+    """Return the events that the code logs."""
+    call = re.compile(r"\blog\.(?:debug|info|warning|error|exception)\(\s*\"([a-z._]+)\"")
+    return {
+        event
+        for path in (ROOT / "streams").glob("*.py")
+        for event in call.findall(path.read_text(encoding="utf-8").replace("self._log.", "log."))
+    }
+
+
+def test_every_log_event_stands_in_its_table() -> None:
+    assert set(first_cells(DOCS / "running.md", "## Logs")) == logged()
+
+
+# -- topics and records ------------------------------------------------------------------------
+
+
+def kept(spec: TopicSpec) -> str:
+    policy, milliseconds = spec.config["cleanup.policy"], spec.config.get("retention.ms")
+    days = "for ever" if milliseconds == "-1" else f"{int(milliseconds or 0) // DAY_MS} days"
+    if policy == "compact":
+        return "newest of a key"
+    return f"newest of a key, {days}" if "compact" in policy else days
+
+
+def test_every_topic_stands_in_its_table_with_what_it_is() -> None:
+    expected = [
+        [
+            f"`{spec.suffix}`",
+            str(spec.partitions),
+            "" if spec.record is None else f"[{spec.record}](../schemas/{spec.record}.avsc)",
+            kept(spec),
+            spec.doc,
+        ]
+        for spec in TOPICS
+    ]
+
+    assert table(DOCS / "topics.md", "## All topics") == expected
+
+
+def kind(avro: Any) -> str:
+    """Return a type as the pages write it: `?` is nullable, `[…]` an array."""
+    if isinstance(avro, list):
+        (other,) = (branch for branch in avro if branch != "null")
+        return kind(other) + "?"
+    if not isinstance(avro, dict):
+        return str(avro)
+    if avro["type"] == "enum":
+        return " / ".join(avro["symbols"])
+    if avro["type"] == "array":
+        return f"[{kind(avro['items'])}]"
+    return str(avro.get("logicalType", avro["type"]))
+
+
+RECORDS = [
+    ("TaskFinished", "producing.md", "## TaskFinished"),
+    ("SecurityEvent", "producing.md", "## SecurityEvent"),
+    ("Alert", "consuming-alerts.md", "## Fields"),
+    ("Finding", "topics.md", "## Finding"),
+    ("Window", "topics.md", "## Window"),
+]
+
+
+@pytest.mark.parametrize(("name", "page", "heading"), RECORDS)
+def test_every_field_stands_in_its_table_with_type_and_meaning(
+    name: str, page: str, heading: str
+) -> None:
+    rows = table(DOCS / page, heading)
+
+    fields = schemas.schema(name)["fields"]
+    assert [row[:2] for row in rows] == [[f"`{f['name']}`", kind(f["type"])] for f in fields]
+    # A page may say more than the schema, never something else.
+    for row, field in zip(rows, fields, strict=True):
+        assert row[2].startswith(field["doc"])
+
+
+def test_every_published_record_has_a_table() -> None:
+    assert {spec.record for spec in TOPICS if spec.record} == {name for name, *_ in RECORDS}
+
+
+def test_the_worked_examples_are_what_the_encoder_writes() -> None:
+    text = section(DOCS / "producing.md", "### A worked example")
+    lines = re.findall(r"^((?:[0-9a-f]{2} )*[0-9a-f]{2})  ", text, re.MULTILINE)
+    octets = bytes.fromhex("".join(lines))
+
+    name, record = schemas.decode(octets)
+
+    assert (name, record["agent_id"], record["kind"]) == (
+        "SecurityEvent",
+        "claims-agent",
+        "INJECTION_ATTEMPT",
+    )
+    assert schemas.encode(name, record) == octets
+
+
+@pytest.mark.parametrize("name", ["TaskFinished", "SecurityEvent"])
+def test_the_frame_of_each_input_record_is_printed(name: str) -> None:
+    rows = table(DOCS / "producing.md", "## Framing")
+
+    assert [f"`{name}`", f"`{schemas.get(name).frame.hex(' ')}`"] in rows
+
+
+def test_the_table_of_keys_is_what_a_worker_expects() -> None:
+    for tenant, agent, key, partition in table(DOCS / "producing.md", "## Key and partition"):
+        owner = None if tenant == "null" else tenant.strip("`")
+
+        assert key_of(owner, agent.strip("`")) == key.strip("`").encode()
+        assert Keys(Settings().partitions).place(key.strip("`").encode()) == int(partition)
+
+
+# -- commands ----------------------------------------------------------------------------------
+
+
+def commands(group: Any, *names: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield " ".join((*names, name)), command
+
+
+def arguments(command: Any) -> set[str]:
+    """Return what a command takes: the long name of each option, the metavar of each argument."""
+    names = {
+        max(each.opts, key=len) if each.param_type_name == "option" else str(each.metavar)
+        for each in command.params
+    }
+    return names - {"--help"}
+
+
+def test_every_command_stands_in_its_table_with_its_options() -> None:
+    rows = {row[0].strip("`"): row for row in table(DOCS / "commands.md", "## All commands")}
+
+    expected = dict(commands(typer.main.get_command(app)))
+    assert rows.keys() == expected.keys()
+    for name, command in expected.items():
+        assert set(re.findall(r"`([^`]+)`", rows[name][1])) == arguments(command), name
+        assert rows[name][2] == command.help.partition("\n")[0], name
+
+
+def test_every_script_stands_in_its_table() -> None:
+    scripts = {path.name for path in (ROOT / "scripts").iterdir() if path.name[0] not in "._"}
+
+    assert {name.split("/")[1] for name in first_cells(DOCS / "commands.md", "## Scripts")} == {
+        *scripts
+    }
+
+
+# -- rules -------------------------------------------------------------------------------------
+
+
+def numbers(text: str) -> set[str]:
+    """Return the numbers of a text with their units, without spaces: 24h, 1.5%, 0.75."""
+    number = r"\d+(?:\.\d+)?(?: ?%| ?(?:s|min|h|d)\b)?"
+    return {found.replace(" ", "") for found in re.findall(number, text.replace("p0", ""))}
+
+
+def span(milliseconds: int) -> str:
+    """Return a duration as the pages write it, without the space."""
+    if milliseconds and milliseconds % DAY_MS == 0 and milliseconds > DAY_MS:
+        return f"{milliseconds // DAY_MS}d"
+    return duration_text(milliseconds).replace("m", "min")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:g}%"
+
+
+def arm_numbers(arm: DropArm | RiseArm) -> set[str]:
+    found = {span(arm.window_ms), span(arm.step_ms), span(arm.clear_for_ms), str(arm.min_n)}
+    found |= {span(each) for each in (arm.for_ms, arm.cool_down_ms) if each}
+    found |= {f"{arm.factor:g}"} | ({f"{arm.z:g}"} if arm.z else set())
+    if arm.kind == "drop":
+        return found | {f"{arm.clear_factor:g}"}
+    found |= {percent(arm.floor), str(arm.min_hits)}
+    if arm.wilson:
+        found |= {f"{arm.wilson.z:g}", f"{arm.wilson.share:g}"}
+    return found | ({f"{arm.clear_share:g}"} if arm.clear_share else {percent(arm.clear_rate or 0)})
+
+
+def test_every_arm_stands_in_its_table_with_its_numbers_and_no_others() -> None:
+    expected = {
+        f"`{rule.name}` `{arm.name}`": arm_numbers(arm) for rule in RULES.rates for arm in rule.arms
+    }
+
+    rows = table(DOCS / "semantics.md", "### Arms")
+
+    assert [row[0] for row in rows] == list(expected)
+    for row in rows:
+        # "z" of the table is written with its factor for young baselines, m.
+        assert numbers(" ".join(row[1:])) == expected[row[0]], row[0]
+
+
+def constant(where: str) -> Any:
+    """Return a constant of a module, or a number of the rules by its path."""
+    if where.startswith("streams."):
+        module, _, name = where.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+    rule, *path = where.split(".")
+    named: dict[str, Any] = {one.name: one for one in RULES.rates}
+    part = (named | {"security": RULES.security, "series-limit": RULES.series_limit})[rule]
+    for step in path:
+        if step == "arms":
+            part = {arm.name: arm for arm in part.arms}
+        else:
+            part = part[step] if isinstance(part, dict) else getattr(part, step)
+    return part
+
+
+def renderings(value: Any) -> set[str]:
+    """Return the ways in which the pages may write a constant, without spaces."""
+    if isinstance(value, frozenset):
+        return {",".join(sorted(value))}
+    if isinstance(value, tuple):
+        return {",".join(f"{each:g}" for each in value)}
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return {default_text(value)}
+    return {span(value), f"{value}"} if isinstance(value, int) else {percent(value), f"{value:g}"}
+
+
+def test_every_number_of_the_semantics_is_the_one_in_the_code() -> None:
+    for what, value, where in table(DOCS / "semantics.md", "## Numbers"):
+        for place in re.findall(r"`([^`]+)`", where):
+            assert value.replace(" ", "") in renderings(constant(place)), (what, place)
+
+
+# -- all pages ---------------------------------------------------------------------------------
+
+
+def test_the_picture_in_the_readme_is_what_topology_prints() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    fence = r"<!-- topology -->\n```text\n(.*?)\n```\n<!-- /topology -->"
+    drawn = re.search(fence, text, re.DOTALL)
+
+    assert drawn is not None
+    assert drawn[1] == topology_text(Settings(), RULES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_no_page_names_a_host_or_a_folder_of_some_machine(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert re.findall(r"https?://\S+", text) == []
+    assert re.findall(r"\b[\w-]+\.(?:com|dev|io|net|org)\b", text) == []
+    assert re.findall(r"(?<![\w.])/(?:home|opt|root|tmp|usr|var|work)/\S*", text) == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=shown)
+def test_a_decision_is_short_and_has_context_choice_and_consequences(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+
+    assert re.match(r"\d{4}-[a-z0-9-]+\.md", page.name)
+    parts = re.findall(r"^\*\*(\w+)\*\*", text, re.MULTILINE)
+    assert parts == ["Context", "Choice", "Consequences"]
+    assert len(text.splitlines()) <= 24
+
+
+def test_every_page_can_be_found_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in text] == []
+
+
+# -- the example -------------------------------------------------------------------------------
+
+
+@pytest.mark.broker
+async def test_the_producer_example_writes_what_a_worker_takes(settings: Settings) -> None:
+    await create_topics(settings)
+    where = ("--bootstrap", settings.bootstrap_servers, "--prefix", settings.topic_prefix)
+    example = await asyncio.create_subprocess_exec(
+        sys.executable, "examples/produce.py", *where, cwd=ROOT
+    )
+    assert await example.wait() == 0
+
+    for suffix, decoder in (
+        ("tasks", TaskDecoder(partitions=settings.partitions)),
+        ("security", SecurityDecoder(partitions=settings.partitions)),
+    ):
+        batches = await fetched(settings, suffix)
+        assert sum(map(len, batches)) == 1
+        assert [decoder.decode(batch).refused for batch in batches] == [[]] * len(batches)
+
+
+async def fetched(settings: Settings, suffix: str) -> list[FetchedBatch]:
+    """Return all that a topic holds, one batch a partition."""
+    topic = settings.topic(suffix)
+    places = [TopicPartition(topic, number) for number in range(settings.partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        consumer.assign(places)
+        batches = []
+        for place in places:
+            await consumer.seek_to_beginning(place)
+            end = (await consumer.end_offsets([place]))[place]
+            rows = [await consumer.getone(place) for _ in range(end)]
+            batches.append(batch_of(place, rows))
+        return batches
+    finally:
+        await consumer.stop()
+
+
+def batch_of(place: TopicPartition, rows: list[Any]) -> FetchedBatch:
+    return FetchedBatch(
+        topic=place.topic,
+        partition=place.partition,
+        incarnation=0,
+        fetch_from=0,
+        next_offset=len(rows),
+        offsets=np.array([row.offset for row in rows], np.int64),
+        timestamps=np.array([row.timestamp for row in rows], np.int64),
+        keys=[row.key for row in rows],
+        values=[row.value for row in rows],
+        headers=[row.headers for row in rows],
+    )
