@@ -46,8 +46,8 @@ WARM_RECORDS = 100_000
 SECURITY_PER_SECOND = 10
 KINDS = ("OTHER", "INJECTION_ATTEMPT", "TRUST_TIER_VIOLATION", "ANOMALOUS_OUTPUT")
 WARM_SECONDS, LEAD_SECONDS, PATIENCE_SECONDS = 120, 6.0, 15.0
-_STEP = 0.004
-"""Seconds between two looks at what has to be sent."""
+_STEP = 0.01
+"""Seconds between two looks at what has to be sent: a producer's linger."""
 
 
 class Threat(NamedTuple):
@@ -120,12 +120,13 @@ class Delay:
             await worker.wait(len(warm), WARM_SECONDS)
             plan = make_plan(rng, self._rate, self._seconds)
             received: list[Received] = []
-            reading = asyncio.create_task(self._read(received))
+            beside = [asyncio.create_task(self._read(received)), asyncio.create_task(_watch(worker))]
             try:
                 await self._send(sender, plan)
                 await self._last_alerts(plan, received)
             finally:
-                reading.cancel()
+                for task in beside:
+                    task.cancel()
         before = plan.steady.occurred_at[0] / 1000
         used = worker.cpu_between(before, before + self._seconds)
         return {
@@ -183,6 +184,13 @@ class Delay:
             if time.monotonic() > deadline:
                 raise BenchError(f"{len(received)} alerts came, expected were {expected}")
             await asyncio.sleep(0.05)
+
+
+async def _watch(worker: BenchWorker) -> None:
+    """Note the worker's CPU time now and then."""
+    while True:
+        worker.look()
+        await asyncio.sleep(1.0)
 
 
 def warm_up(rng: np.random.Generator, until: int) -> Tasks:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 30.0
+COMMAND = ("-m", "streams.cli", "worker")
 _SETTINGS = ("bootstrap_servers", "topic_prefix", "app_id", "partitions")
 
 
@@ -103,7 +104,7 @@ class BenchWorker:
         self._cpu: list[tuple[float, float]] = []
         with log.open("wb") as file:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
-                tethered([sys.executable, "-m", "streams.cli", "worker"]),
+                tethered([sys.executable, *COMMAND]),
                 env=own,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

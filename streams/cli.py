@@ -106,7 +106,7 @@ def worker(bootstrap: Bootstrap = None) -> None:
     epilog=_examples(
         "replay monday.avro --to-now",
         "replay tasks.avro security.avro --speed 60",
-        "tail tasks --since 1h --json > hour.jsonl",
+        "tail tasks --since 1h --where undecoded=null --json > hour.jsonl",
         "replay hour.jsonl --to-now",
     )
 )

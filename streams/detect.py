@@ -240,15 +240,12 @@ class Detect:
         self._report([self._finding(one) for one in sweep.happened], reason)
 
     def _finding(self, one: Happened) -> Finding:
-        ledger, step = self._parts.ledger, one.found.step
-        agent = ledger.series.agents[step.row]
-        first = ledger.reached.first(one.found.sample.window_start, one.last_offset)
         return rate_finding(
             one.rate.rule,
-            step,
-            Entity(agent.tenant, agent.agent_id),
+            one.found.step,
+            Entity(one.agent.tenant, one.agent.agent_id),
             one.found.sample,
-            Evidence(*self._source, first, one.last_offset),
+            Evidence(*self._source, one.first_offset, one.last_offset),
         )
 
     def _report(self, findings: list[Finding], reason: TransitionReason | None = None) -> None:

@@ -124,6 +124,13 @@ class RateEvaluation:
         """Return whether any agent needs every tick."""
         return any(len(self.lives.busy(arm)) for arm in range(len(self.rule.arms)))
 
+    def relearn_at(self) -> int | None:
+        """Return from when on the oldest firing is the new normal, ms; None where none fires."""
+        busy = (self.lives.busy(arm).tolist() for arm in range(len(self.rule.arms)))
+        lives = (self.lives.dump(row) for row in set().union(*busy))
+        fired = [life["fired_at"] for life in lives if life and life["fired_at"] is not None]
+        return min(fired) + self.rule.relearn_after_ms if fired else None
+
     def evaluate(self, chunk: Chunk) -> list[Found]:
         """Let the ticks of a chunk pass; return the steps, by tick, then by row."""
         long, short = self._stirring(chunk)

@@ -195,9 +195,10 @@ class Ledger:
         """Return whether any rule needs every tick on any agent."""
         return any(rate.busy() for rate in self.rates)
 
-    def firing(self) -> bool:
-        """Return whether any rule fires on any agent."""
-        return any(rate.lives.firing() for rate in self.rates)
+    def relearn_at(self) -> int | None:
+        """Return from when on the oldest firing of any rule is the new normal, None for none."""
+        times = [time for rate in self.rates if (time := rate.relearn_at()) is not None]
+        return min(times, default=None)
 
     def hold(self, first: int, end: int) -> None:
         """Let the ticks in [first, end) pass, at all of which all windows are empty."""

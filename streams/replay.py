@@ -234,12 +234,18 @@ def _json_events(path: Path) -> Iterator[Event]:
             try:
                 raw = json.loads(line)
                 topic = str(raw["topic"]).rpartition(".")[2]
-                at = int(raw["occurred_at"])
+                if "undecoded" not in raw:
+                    at = int(raw["occurred_at"])
             except (ValueError, TypeError, KeyError) as error:
                 raise ReplayError(
                     f"{where}: expected a JSON object with topic, occurred_at (ms) and the fields "
                     f"of the record: {error!r}"
                 ) from error
+            if "undecoded" in raw:
+                raise ReplayError(
+                    f"{where}: a record that `tail` could not decode has no fields to replay. "
+                    "Leave such records out: tail --json --where undecoded=null."
+                )
             if topic not in _RECORDS:
                 known = ", ".join(_RECORDS)
                 raise ReplayError(f"{where}: topic {topic!r} is not replayed; it can be {known}.")

@@ -17,6 +17,7 @@ from streams.evaluation import STEPS
 if TYPE_CHECKING:
     from streams.evaluation import Found, RateEvaluation
     from streams.ledger import Batch, Ledger
+    from streams.series import Agent
 
 SHORT = min(STEPS)
 
@@ -27,11 +28,15 @@ class Happened(NamedTuple):
     Attributes:
         rate: the rule.
         found: the step.
+        agent: the agent.
+        first_offset: of the first event folded once the clock was in the window's first hour.
         last_offset: of the last event folded before the tick.
     """
 
     rate: RateEvaluation
     found: Found
+    agent: Agent
+    first_offset: int
     last_offset: int
 
 
@@ -74,13 +79,16 @@ class Sweep:
 
     def _next(self, tick: int) -> int:
         """Return the first tick from `tick` on at which anything can happen."""
-        busy = self._ledger.busy()
-        if busy and (self._ledger.firing() or not self._void(tick)):
+        if not self._ledger.busy():
+            return min(self._stirring(tick))
+        if not self._void(tick):
             return tick
-        found = min(self._stirring(tick))
-        if busy:
-            self._ledger.hold(tick, min(found, _after(self._until)))
-        return found
+        relearn = self._ledger.relearn_at()
+        found = self._stirring(tick)
+        if relearn is not None:
+            found.append(_after(max(relearn, tick) - 1))
+        self._ledger.hold(tick, min(found))
+        return min(found)
 
     def _void(self, tick: int) -> bool:
         """Return whether the windows of all ticks up to the next event's are empty."""
@@ -135,8 +143,10 @@ class Sweep:
         for rate in ledger.rates:
             for found in rate.evaluate(chunk):
                 seen = batch.seen(found.step.at)
-                offset = int(batch.offsets[seen - 1]) if seen else ledger.last_offset
-                happened.append(Happened(rate, found, offset))
+                last = int(batch.offsets[seen - 1]) if seen else ledger.last_offset
+                first = ledger.reached.first(found.sample.window_start, last)
+                agent = ledger.series.agents[found.step.row]
+                happened.append(Happened(rate, found, agent, first, last))
         happened.sort(key=lambda one: one.found.step.at)
         self.happened += happened
 

@@ -7,7 +7,7 @@ import importlib
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from aiokafka.structs import TopicPartition
 
 from streams import reasons, schemas
 from streams.app import topology_text
-from streams.batch import FetchedBatch
+from streams.batch import FetchedBatch, Refusal
 from streams.cli import app
-from streams.codec import SecurityDecoder, TaskDecoder
+from streams.codec import SecurityDecoder, TaskDecoder, dead_letter
 from streams.durations import duration_text
 from streams.failpoints import Failpoint, Guard
 from streams.incidents import Outcome
@@ -59,8 +59,9 @@ def section(page: Path, heading: str) -> str:
 
 
 def table(page: Path, heading: str) -> list[list[str]]:
-    """Return the cells of the table under a heading, without its two head lines."""
-    lines = [line for line in section(page, heading).splitlines() if line.startswith("|")]
+    """Return the cells of the first table under a heading, without its two head lines."""
+    found = re.search(r"(?:^\|.*\n)+", section(page, heading), re.MULTILINE)
+    lines = found[0].splitlines() if found else []
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines[2:]]
     assert rows, f"{shown(page)} has no table under {heading!r}"
     return [[cell.strip().replace(r"\|", "|") for cell in row] for row in rows]
@@ -227,6 +228,15 @@ def test_the_table_of_keys_is_what_a_worker_expects() -> None:
         assert Keys(Settings().partitions).place(key.strip("`").encode()) == int(partition)
 
 
+def test_every_header_of_a_dead_letter_stands_in_its_table() -> None:
+    row = Row(offset=7, timestamp=8, key=b"k" * 1000, value=b"v" * 1000, headers=())
+    refusal = Refusal(0, reasons.DeadLetterReason.BAD_BODY, "why")
+
+    _, _, headers = dead_letter(batch_of(TopicPartition("t", 0), [row]), refusal, 600)
+
+    assert first_cells(DOCS / "producing.md", "### Headers") == [name for name, _ in headers]
+
+
 # -- commands ----------------------------------------------------------------------------------
 
 
@@ -260,8 +270,8 @@ def test_every_command_stands_in_its_table_with_its_options() -> None:
 def test_every_script_stands_in_its_table() -> None:
     scripts = {path.name for path in (ROOT / "scripts").iterdir() if path.name[0] not in "._"}
 
-    assert {name.split("/")[1] for name in first_cells(DOCS / "commands.md", "## Scripts")} == {
-        *scripts
+    assert set(first_cells(DOCS / "commands.md", "## Scripts")) == {
+        f"scripts/{name}" for name in scripts
     }
 
 
@@ -437,6 +447,16 @@ async def fetched(settings: Settings, suffix: str) -> list[FetchedBatch]:
         return batches
     finally:
         await consumer.stop()
+
+
+class Row(NamedTuple):
+    """A record as a consumer returns it."""
+
+    offset: int
+    timestamp: int
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
 
 
 def batch_of(place: TopicPartition, rows: list[Any]) -> FetchedBatch:

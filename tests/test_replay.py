@@ -109,6 +109,7 @@ def test_a_container_of_an_older_writer_gets_the_defaults(tmp_path: Path) -> Non
     [
         ("not json\n", "line 1: expected a JSON object"),
         ('{"topic": "tasks"}\n', "line 1: expected a JSON object with topic, occurred_at"),
+        ('{"topic": "tasks", "undecoded": "null value"}\n', "line 1: .* --where undecoded=null"),
         ('\n{"topic": "alerts", "occurred_at": 1}\n', "line 2: topic 'alerts' is not replayed"),
     ],
 )

@@ -104,6 +104,23 @@ def test_a_large_fetch_is_cut_into_batches_that_join_up() -> None:
     assert edges == [(0, 2 * size), (2 * size, 4 * size), (4 * size, 5 * size)]
 
 
+def test_the_gaps_of_a_compacted_batch_lie_inside_its_range() -> None:
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=0,
+        is_transactional=False,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=0,
+        batch_size=1_000_000,
+    )
+    for offset in (0, 3, 9):
+        builder.append(offset, timestamp=1000, key=b"k", value=b"v", headers=[])
+    [batch] = Taker(Cursor(1, 0), 0).take(bytes(builder.build()))
+    assert (batch.fetch_from, batch.next_offset) == (0, 10)
+    np.testing.assert_array_equal(batch.offsets, [0, 3, 9])
+
+
 def test_a_partition_without_a_cursor_gives_nothing() -> None:
     taker = Taker(Cursor(1, 100), 100)
     taker._cursors.clear()
