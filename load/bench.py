@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
-        with tempfile.TemporaryDirectory(prefix="agentops-bench-") as folder, LocalBroker() as broker:
+        with (
+            tempfile.TemporaryDirectory(prefix="agentops-bench-") as folder,
+            LocalBroker() as broker,
+        ):
             settings = Settings(
                 bootstrap_servers=broker.bootstrap,
                 topic_prefix="bench.",
@@ -80,7 +83,11 @@ async def delay(settings: Settings, folder: Path, given: argparse.Namespace) -> 
     found = await Delay(settings, folder, given.rate, given.seconds).run()
     say(f"{given.rate:,} events/s for {given.seconds} s over {settings.partitions} partitions, ms")
     say(f"{'':10}{'alerts':>8}{'p50':>8}{'p95':>8}{'p99':>8}{'max':>8}{'aim p99':>9}")
-    for name, aim in (("rates", f"{RATE_AIM_MS}"), ("security", f"{SECURITY_AIM_MS}"), ("sender", "")):
+    for name, aim in (
+        ("rates", f"{RATE_AIM_MS}"),
+        ("security", f"{SECURITY_AIM_MS}"),
+        ("sender", ""),
+    ):
         one = found[name]
         cells = "".join(f"{one[key]:8.0f}" for key in ("count", "p50", "p95", "p99", "max"))
         say(f"{name:10}{cells}{aim:>9}")

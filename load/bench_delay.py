@@ -120,7 +120,10 @@ class Delay:
             await worker.wait(len(warm), WARM_SECONDS)
             plan = make_plan(rng, self._rate, self._seconds)
             received: list[Received] = []
-            beside = [asyncio.create_task(self._read(received)), asyncio.create_task(_watch(worker))]
+            beside = [
+                asyncio.create_task(self._read(received)),
+                asyncio.create_task(_watch(worker)),
+            ]
             try:
                 await self._send(sender, plan)
                 await self._last_alerts(plan, received)
@@ -221,7 +224,9 @@ def make_plan(rng: np.random.Generator, rate: int, seconds: int) -> Plan:
     number_of = min(SECURITY_PER_SECOND * seconds, AGENTS * len(KINDS))
     moments = begin + np.sort(rng.choice(length, number_of, replace=False))
     threats = [
-        Threat(f"agent-{number % AGENTS:04d}", KINDS[(number + number // AGENTS) % len(KINDS)], int(at))
+        Threat(
+            f"agent-{number % AGENTS:04d}", KINDS[(number + number // AGENTS) % len(KINDS)], int(at)
+        )
         for number, at in enumerate(moments)
     ]
     return Plan(_merged(_merged(usual, burst), calm), threats, bursts)
@@ -299,7 +304,9 @@ def _merged(one: Tasks, other: Tasks) -> Tasks:
     """Return the records of both by event time."""
     times = np.concatenate((one.occurred_at, other.occurred_at))
     order = np.argsort(times, kind="stable")
-    numbers = {name: number for number, name in enumerate(dict.fromkeys((*one.names, *other.names)))}
+    numbers = {
+        name: number for number, name in enumerate(dict.fromkeys((*one.names, *other.names)))
+    }
     agents = [np.array([numbers[name] for name in each.names])[each.agent] for each in (one, other)]
     return Tasks(
         times[order],
@@ -316,7 +323,9 @@ def _outgoing(tasks: Tasks) -> list[Outgoing]:
     keys = [name.encode() for name in tasks.names]
     values = bench_events.encode(tasks, slice(0, len(tasks)))
     agents = tasks.agent.tolist()
-    return [Outgoing("tasks", keys[agent], value) for agent, value in zip(agents, values, strict=True)]
+    return [
+        Outgoing("tasks", keys[agent], value) for agent, value in zip(agents, values, strict=True)
+    ]
 
 
 def _security(threat: Threat) -> Outgoing:

@@ -143,12 +143,14 @@ def _fields(tasks: Tasks, rows: slice, schema: Any) -> dict[str, encoder.Cells]:
         "prompt_version": encoder.optional_texts(agent % 2, VERSIONS),
         "agent_version": encoder.optional_texts(agent % 2, VERSIONS),
         "trust_tier": encoder.optional_texts(agent * 0, ("T2",)),
-        "input_features": encoder.double_arrays(np.stack((tokens / 10, agent / 10, tokens / 7), axis=1)),
+        "input_features": encoder.double_arrays(
+            np.stack((tokens / 10, agent / 10, tokens / 7), axis=1)
+        ),
     }
 
 
 async def produce(producer: Any, topic: str, tasks: Tasks, partitions: int) -> int:
-    """Write all records in order, RECORDS_PER_BATCH a Kafka batch; return the bytes of their values.
+    """Write all records in order, RECORDS_PER_BATCH a Kafka batch; return the size of all values.
 
     Args:
         producer: a started, idempotent AIOKafkaProducer; its compression is used.

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from load.bench_events import Tasks
     from streams.settings import Settings
 
 BEGIN = 1_767_573_000_000
@@ -107,7 +106,7 @@ class Throughput:
         worker = await self._work(self._settings.model_copy(update={"app_id": app_id}))
         return Pair(bare, worker)
 
-    def _bare(self, tuned: bool) -> Measured:  # noqa: FBT001 - private
+    def _bare(self, tuned: bool) -> Measured:
         command = [sys.executable, "-m", "load.bench_bare", *(["--tuned"] if tuned else [])]
         command += ["--bootstrap", self._settings.bootstrap_servers]
         command += ["--topic", self._settings.topic("tasks")]

@@ -90,7 +90,15 @@ def _root(
 
 
 @app.command(epilog=_examples("worker", "worker --bootstrap kafka-1:9092,kafka-2:9092"))
-def worker(bootstrap: Bootstrap = None) -> None:
+def worker(
+    reset_state: Annotated[
+        bool,
+        typer.Option(
+            "--reset-state", help="Begin anew where the state or the place it continues is gone."
+        ),
+    ] = False,
+    bootstrap: Bootstrap = None,
+) -> None:
     """Run a worker: events in, windows and alerts out.
 
     Start the same command again, here or elsewhere, to share the work: each event counts exactly
@@ -99,7 +107,10 @@ def worker(bootstrap: Bootstrap = None) -> None:
     """
     from streams.app import run_worker
 
-    raise typer.Exit(run_worker(_settings(bootstrap)))
+    settings = _settings(bootstrap)
+    if reset_state:
+        settings = settings.model_copy(update={"reset_state": True})
+    raise typer.Exit(run_worker(settings))
 
 
 @app.command(
