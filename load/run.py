@@ -105,6 +105,7 @@ class Run:
         self._failpoints = failpoints
         self._warm, self._produced = asyncio.Event(), asyncio.Event()
         self._backlog_free: dict[int, float] = {}
+        self._looks = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> Report:
@@ -149,8 +150,12 @@ class Run:
         except* HopelessError as hopeless:
             self.report.problems += [str(error) for error in hopeless.exceptions]
         finally:
+            for task in (following, watching):
+                if task.done():
+                    self.report.problems.append(f"the watch itself ended: {task.exception()!r}")
             for task in (following, watching, *self._tasks):
                 task.cancel()
+            self.report.facts["looks for idle partitions"] = self._looks
             self.report.problems += self._crew.surprises()
             self.report.problems += await asyncio.to_thread(self._crew.end)
             self.report.problems += self._crew.worries()
@@ -285,6 +290,7 @@ class Run:
                 async with asyncio.timeout(3):
                     end = await ends(self._broker.bootstrap, inputs, committed=False)
                 now = time.monotonic()
+                self._looks += 1
                 for p in range(PARTITIONS):
                     self._look(p, end, now)
 
@@ -292,11 +298,11 @@ class Run:
         behind = sum(
             max(0, end[tp] - self._positions.at.get(tp, 0)) for tp in end if tp.partition == p
         )
-        if not behind:
+        if not behind or p not in self._backlog_free:
             self._backlog_free[p] = now
         calm_since = self._crew.touched_at + GRACE_SECONDS
         moved_at = self._positions.moved_at.get(TopicPartition(PREFIX + "state", p), 0.0)
-        since = max(calm_since, moved_at, self._backlog_free.get(p, now))
+        since = max(calm_since, moved_at, self._backlog_free[p])
         if now - since > IDLE_SECONDS:
             text = f"partition {p} stood still over {IDLE_SECONDS:.0f} s, {behind} records behind"
             self.report.note(text)

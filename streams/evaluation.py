@@ -124,12 +124,17 @@ class RateEvaluation:
         """Return whether any agent needs every tick."""
         return any(len(self.lives.busy(arm)) for arm in range(len(self.rule.arms)))
 
-    def relearn_at(self) -> int | None:
-        """Return from when on the oldest firing is the new normal, ms; None where none fires."""
+    def relearn_at(self) -> dict[int, int]:
+        """Return from when on a firing is the new normal, ms, by row; rows that fire only."""
+        if not self.lives.firing():
+            return {}
         busy = (self.lives.busy(arm).tolist() for arm in range(len(self.rule.arms)))
-        lives = (self.lives.dump(row) for row in set().union(*busy))
-        fired = [life["fired_at"] for life in lives if life and life["fired_at"] is not None]
-        return min(fired) + self.rule.relearn_after_ms if fired else None
+        lives = ((row, self.lives.dump(row)) for row in set[int]().union(*busy))
+        return {
+            row: life["fired_at"] + self.rule.relearn_after_ms
+            for row, life in lives
+            if life is not None and life["fired_at"] is not None
+        }
 
     def evaluate(self, chunk: Chunk) -> list[Found]:
         """Let the ticks of a chunk pass; return the steps, by tick, then by row."""
@@ -159,6 +164,10 @@ class RateEvaluation:
                 rows[busy] = False
                 stirs[step][self._waking(arm, np.flatnonzero(rows), chunk)] = True
         short = stirs[SHORT_STEP]
+        ticks = chunk.ticks[SHORT_STEP]
+        if len(ticks):  # a firing becomes the new normal at any tick, whichever arm has it
+            last = int(ticks[-1])
+            short[[row for row, time in self.relearn_at().items() if time <= last]] = True
         return np.flatnonzero(stirs[LONG_STEP] & ~short), np.flatnonzero(short)
 
     def _waking(self, arm: int, rows: I64, chunk: Chunk) -> I64:
@@ -268,10 +277,11 @@ class RateEvaluation:
             row = column = 0
         start, end = self.rule.arms[step.arm].window(step.at)
         known = bool(source.usual.baseline.has_baseline[row])
+        limit = float(source.grid.judgement.limit[row, column])
         return Sample(
             n=int(source.n[row, column]),
             k=int(source.k[row, column]),
-            limit=float(source.grid.judgement.limit[row, column]),
+            limit=0.0 if np.isnan(limit) else limit,  # no baseline left to derive it from
             baseline=float(source.usual.baseline.p0[row]) if known else None,
             weeks=int(source.usual.baseline.weeks[row]),
             window_start=start,

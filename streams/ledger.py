@@ -197,7 +197,7 @@ class Ledger:
 
     def relearn_at(self) -> int | None:
         """Return from when on the oldest firing of any rule is the new normal, None for none."""
-        times = [time for rate in self.rates if (time := rate.relearn_at()) is not None]
+        times = [time for rate in self.rates for time in rate.relearn_at().values()]
         return min(times, default=None)
 
     def hold(self, first: int, end: int) -> None:

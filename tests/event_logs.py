@@ -145,7 +145,8 @@ STEPS = (
 )
 """How far the log goes on between two groups of events."""
 
-GAPS = (3 * DAY, 7 * DAY, 8 * DAY + 1, 30 * DAY, 37 * DAY, 400 * DAY)
+SHORT_GAPS = (3 * DAY, 7 * DAY, 8 * DAY + 1)
+GAPS = (*SHORT_GAPS, 30 * DAY, 37 * DAY, 400 * DAY)
 
 AGES = (
     *(0, 0, 0, 0, 1, MINUTE, HOUR, 3 * HOUR, 3 * HOUR + MINUTE, 25 * HOUR, 7 * DAY, 8 * DAY),
@@ -157,19 +158,19 @@ AGES = (
 
 @st.composite
 def logs(
-    draw: st.DrawFn, groups: int = 25, agents: str = "abc", most: int = 25
+    draw: st.DrawFn, groups: int = 15, most: int = 25, gaps: Sequence[int] = GAPS
 ) -> list[Event]:
     """Draw a log of groups of events: edges of panes, ticks and limits, bursts, and gaps."""
     now = BEGIN + draw(st.sampled_from([0, 15 * HOUR - 2, 15 * HOUR, HOUR - 5 * SECOND]))
     events: list[Event] = []
     step = st.one_of(
-        st.sampled_from(STEPS), st.sampled_from(STEPS), st.integers(0, DAY), st.sampled_from(GAPS)
+        st.sampled_from(STEPS), st.sampled_from(STEPS), st.integers(0, DAY), st.sampled_from(gaps)
     )
     for _ in range(draw(st.integers(1, groups))):
         now += draw(step)
         at = now - draw(st.sampled_from(AGES))
         size = draw(st.sampled_from([1, 1, 2, 8, most]))
-        agent, task_type = draw(st.sampled_from(agents)), draw(st.sampled_from("tu"))
+        agent, task_type = draw(st.sampled_from("abc")), draw(st.sampled_from("tu"))
         outcomes = draw(st.sampled_from([(0,), (0,), (2,), (0, 0, 2), (0, 1), (1,), (0, 3, 0, 1)]))
         spread = draw(st.sampled_from([0, 0, 300, 4 * SECOND, 40 * SECOND]))
         for index in range(size):

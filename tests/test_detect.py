@@ -13,7 +13,7 @@ from streams.columns import SecurityEvent
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.reasons import DeadLetterReason, Transition, TransitionReason
 from streams.rules import RuleSet
-from tests.event_logs import BEGIN, Event, Player, ask_oracle, history, logs, play
+from tests.event_logs import BEGIN, SHORT_GAPS, Event, Player, ask_oracle, history, logs, play
 
 EXAMPLES = settings(max_examples=500, derandomize=True, deadline=None)
 

@@ -53,7 +53,8 @@ def shown(page: Path) -> str:
 
 def section(page: Path, heading: str) -> str:
     """Return what stands under a heading, up to the next one of any level."""
-    _, found, rest = page.read_text(encoding="utf-8").partition(f"\n{heading}\n")
+    text = "\n" + page.read_text(encoding="utf-8")
+    _, found, rest = text.partition(f"\n{heading}\n")
     assert found, f"{shown(page)} has no heading {heading!r}"
     return re.split(r"^#+ ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
@@ -265,6 +266,14 @@ def test_every_command_stands_in_its_table_with_its_options() -> None:
     for name, command in expected.items():
         assert set(re.findall(r"`([^`]+)`", rows[name][1])) == arguments(command), name
         assert rows[name][2] == command.help.partition("\n")[0], name
+
+
+def test_every_option_of_the_demo_stands_on_its_page() -> None:
+    demo = dict(commands(typer.main.get_command(app)))["demo"]
+
+    options = {cell.split()[0] for cell in first_cells(DOCS / "demo.md", "# The demo")}
+
+    assert options == arguments(demo)
 
 
 def test_every_script_stands_in_its_table() -> None:
