@@ -105,7 +105,7 @@ class Run:
         self._failpoints = failpoints
         self._warm, self._produced = asyncio.Event(), asyncio.Event()
         self._backlog_free: dict[int, float] = {}
-        self._looks = 0
+        self._looks = self._armed = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> Report:
@@ -155,7 +155,8 @@ class Run:
                     self.report.problems.append(f"the watch itself ended: {task.exception()!r}")
             for task in (following, watching, *self._tasks):
                 task.cancel()
-            self.report.facts["looks for idle partitions"] = self._looks
+            looks = [self._looks * PARTITIONS, self._armed]
+            self.report.facts["looks at partitions, and in calm"] = looks
             self.report.problems += self._crew.surprises()
             self.report.problems += await asyncio.to_thread(self._crew.end)
             self.report.problems += self._crew.worries()
@@ -302,6 +303,7 @@ class Run:
             self._backlog_free[p] = now
         calm_since = self._crew.touched_at + GRACE_SECONDS
         moved_at = self._positions.moved_at.get(TopicPartition(PREFIX + "state", p), 0.0)
+        self._armed += now - calm_since > IDLE_SECONDS
         since = max(calm_since, moved_at, self._backlog_free[p])
         if now - since > IDLE_SECONDS:
             text = f"partition {p} stood still over {IDLE_SECONDS:.0f} s, {behind} records behind"

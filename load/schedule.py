@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 POINTS = ("epoch.before_produce", "epoch.before_commit", "epoch.after_commit")
 """Fail points at which a worker must be able to die without a trace."""
+CALM_SECONDS = 25.0
+"""Length of two stretches of a long proof in which nothing breaks and nothing may stand still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,11 @@ def schedule(seed: int, size: Size) -> list[Step]:
     steps += [("broker", "")] * size.broker_kills
     steps += [("point", f"{point}=kill@{random.randint(1, 5)}") for point in size.points]
     random.shuffle(steps)
-    gap = (size.seconds - 4) / len(steps)
+    third = -(-len(steps) // 3)
+    calm = CALM_SECONDS if size.seconds > 6 * CALM_SECONDS else 0.0
+    gap = (size.seconds - 4 - 2 * calm) / len(steps)
     timed = [
-        Step(3 + gap * (number + random.uniform(0, 0.6)), *step)
+        Step(3 + gap * (number + random.uniform(0, 0.6)) + calm * (number // third), *step)
         for number, step in enumerate(steps)
     ]
     return [*timed, Step(size.seconds + 1, "kill")]

@@ -45,7 +45,7 @@ def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
             name="incidents",
             topics=(topic("findings"), topic("controls")),
             reads=(topic("findings"),),
-            writes=(topic("alerts"),),
+            writes=(topic("alerts"), topic("dead-letters")),
             state_topic=topic("incidents-state"),
             partitions=1,
             make_core=lambda partition: IncidentsCore(settings, partition),

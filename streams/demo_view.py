@@ -110,7 +110,7 @@ class View:
         line = Text.assemble(
             f"{self._totals.seconds:6.1f} s  {self._day(int(record['updated_at']))}  ",
             (f"{status:<8}", _STYLES.get(status, "")),
-            f"  {page:<7}  {record['rule']:<14}  {record['entity_id']}: {record['summary']}",
+            f"  {page:<7}  {record['rule']:<14}  {record['summary']}",
         )
         line.no_wrap, line.overflow = True, "ellipsis"
         self._alerts.append(line)

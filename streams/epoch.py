@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 #: this one (a transaction timed out, an id expired). Both are cured by starting a new producer.
 FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
 
+#: No limit of the client's own: `check_sizes` knows the topics' limits.
+LARGEST_REQUEST = 100 * 1024 * 1024
+
 #: What a record adds to its value on the wire, at most (offsets, lengths, batch header).
 RECORD_OVERHEAD = 512
 
@@ -80,7 +83,7 @@ class EpochProducer:
             request_timeout_ms=int(settings.request_timeout * 1000),
             compression_type="lz4",
             max_batch_size=256 * 1024,
-            max_request_size=settings.max_record_bytes + RECORD_OVERHEAD,
+            max_request_size=LARGEST_REQUEST,
         )
 
     async def start(self) -> None:

@@ -67,6 +67,7 @@ class Alert:
     entity_kind: EntityKind
     tenant: str | None = None
     entity_id: str
+    kind: str | None = None
     caused_by: str | None = None
     suppressed_by: str | None = None
     members: list[str] = field(default_factory=list)
@@ -110,6 +111,7 @@ class Alert:
             entity_kind=finding.entity_kind,
             tenant=finding.tenant,
             entity_id=finding.entity_id,
+            kind=finding.kind,
             members=[finding.finding_id],
             affected=[finding.entity_id],
             starts_at=finding.starts_at,

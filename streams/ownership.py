@@ -13,7 +13,7 @@ from streams.assignor import UnitId, complete_units
 from streams.units import BatchVerdict, Unit, UnitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from streams.batch import FetchedBatch
     from streams.stage import Stage, Surroundings
@@ -37,6 +37,7 @@ class UnitManager:
         self._by_partition = {tp: unit for unit in self.units.values() for tp in unit.partitions()}
         self._owned: list[Unit] = []
         self._last_group_commit = 0.0
+        self._group_commit: asyncio.Task[None] | None = None
 
     def assigned(self, generation: int, held: Iterable[tuple[str, int]]) -> None:
         """Open every unit of which all topics are held; complain about the others."""
@@ -79,9 +80,13 @@ class UnitManager:
             for unit in self._owned:
                 if unit.status is UnitStatus.OPEN:
                     positions |= unit.committed_positions()
-            if positions:
-                with suppress(Exception):
-                    await self._around.flow.commit_positions(positions)
+            if positions and (self._group_commit is None or self._group_commit.done()):
+                # Not awaited: with the broker away it lasts, and quiet lives must not wait for it.
+                self._group_commit = asyncio.create_task(self._commit_for_lag_tools(positions))
+
+    async def _commit_for_lag_tools(self, positions: Mapping[TopicPartition, int]) -> None:
+        with suppress(Exception):
+            await self._around.flow.commit_positions(positions)
 
     def statuses(self) -> dict[str, UnitStatus]:
         """Return the status of every owned unit."""

@@ -94,6 +94,18 @@ async def check_topics(settings: Settings) -> list[TopicProblem]:
         return await _problems(admin, settings)
 
 
+async def size_limits(settings: Settings) -> dict[str, int]:
+    """Return topic → max.message.bytes, as the broker has it now.
+
+    Raises:
+        TopicsError: the broker is not reachable, or a topic is missing.
+    """
+    names = [spec.name(settings.topic_prefix) for spec in TOPICS]
+    async with _admin(settings) as admin:
+        found = await _configs(admin, names)
+    return {name: int(config["max.message.bytes"]) for name, config in found.items()}
+
+
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[Any]:
     admin = AIOKafkaAdminClient(

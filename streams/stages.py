@@ -186,7 +186,6 @@ class DetectCore:
                 finding_id=finding_id(finding.alert_id, Transition.RESOLVED, resumed_ms),
                 transition=Transition.RESOLVED,
                 at=resumed_ms,
-                page=False,
             )
         return [_finding_record(self._findings_topic, finding)]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.errors import OffsetOutOfRangeError
@@ -106,7 +106,7 @@ class Unit:
         self._core: Core | None = None
         self._producer: EpochProducer | None = None
         self._state_end: int | None = None
-        self._committed_positions: dict[str, int] = {}
+        self._committed: dict[str, Any] | None = None
         self._halt: Halt | None = None
         self._failure: str | None = None
         self._wake = asyncio.Event()
@@ -129,7 +129,7 @@ class Unit:
         """Return the positions of the newest committed epoch."""
         return {
             TopicPartition(topic, self.id.partition): offset
-            for topic, offset in self._committed_positions.items()
+            for topic, offset in self._stored_positions().items()
         }
 
     # -- life ------------------------------------------------------------------------------
@@ -191,8 +191,10 @@ class Unit:
             self._halt = Halt(stop.reason, int(self._around.wall() * 1000))
             core = self._core or self._stage.make_core(self.id.partition)
             records = core.halted(*self._halt, None)
+            # What is stored stays as it was, but for the mark: nothing of this epoch is in it.
+            stored = self._committed or self._unit_state(0, {})
             try:
-                await self._producer.commit([*records, self._unit_record(self.positions)])
+                await self._producer.commit([*records, self._unit_record(stored)])
             except Exception as error:  # noqa: BLE001 - the log line above has told it already
                 self._log.warning("unit.stop_not_published", error=str(error))
         await self._throw_away()
@@ -235,7 +237,6 @@ class Unit:
         at = {TopicPartition(t, self.id.partition): o for t, o in self.positions.items()}
         if not self._around.failpoints.guards(Guard.POSITIONS):
             at = {tp: await self._around.flow.committed(tp) or 0 for tp in at}
-        self._committed_positions = dict(self.positions)
         self.status = UnitStatus.OPEN
         if not await self._around.flow.open_flow(at, self.incarnation):
             raise StaleOpenError
@@ -253,11 +254,12 @@ class Unit:
         """Make a core from the stored state, or an empty one where there is none."""
         core = self._stage.make_core(self.id.partition)
         stored = latest.pop(UNIT_KEY, None)
-        self.positions, self.epoch, self._halt = {}, 0, None
+        self.positions, self.epoch, self._halt, self._committed = {}, 0, None, None
         if stored is None:
             await self._refuse_lost_state()
         else:
             _, unit = schemas.decode(stored)
+            self._committed = unit
             self._halt = Halt.parse(unit["stopped"])
             if self._halt and self._halt.reason is StopReason.STATE_MISSING:
                 await self._refuse_lost_state()
@@ -269,7 +271,7 @@ class Unit:
                 )
             self.positions = dict(zip(unit["topics"], unit["positions"], strict=True))
             self.epoch = unit["epoch"]
-            core.restore(latest)
+            _restore_or_stop(core, latest)
         self._core = core
 
     async def _refuse_lost_state(self) -> None:
@@ -383,7 +385,7 @@ class Unit:
             core, producer = self._core, self._producer
             if core is None or producer is None:
                 return
-            unchanged = self.positions == self._committed_positions and self._halt is None
+            unchanged = self.positions == self._stored_positions() and self._halt is None
             if unchanged and not core.dirty:
                 return
             positions = dict(self.positions)
@@ -398,7 +400,7 @@ class Unit:
             await points.passage(Failpoint.EPOCH_AFTER_COMMIT)
             # The commit marker takes the offset after the last record.
             self._state_end = last[self.state_partition] + 2
-            self._committed_positions = positions
+            self._committed = self._unit_state(self.epoch, positions)
             self._log.debug(
                 "unit.epoch", epoch=self.epoch, records=len(records), positions=positions
             )
@@ -412,21 +414,26 @@ class Unit:
         self.epoch += 1
         topic, partition = self.state_partition
         state = [OutRecord(topic, partition, key, value) for key, value in changes]
-        return [*outputs, *state, self._unit_record(positions)]
+        return [*outputs, *state, self._unit_record(self._unit_state(self.epoch, positions))]
 
-    def _unit_record(self, positions: Mapping[str, int]) -> OutRecord:
-        value = schemas.encode(
-            "UnitState",
-            {
-                "version": STATE_VERSION,
-                "epoch": self.epoch,
-                "partitions": self._stage.partitions,
-                "topics": list(positions),
-                "positions": list(positions.values()),
-                "stopped": None if self._halt is None else str(self._halt),
-            },
-        )
+    def _unit_state(self, epoch: int, positions: Mapping[str, int]) -> dict[str, Any]:
+        return {
+            "version": STATE_VERSION,
+            "epoch": epoch,
+            "partitions": self._stage.partitions,
+            "topics": list(positions),
+            "positions": list(positions.values()),
+        }
+
+    def _stored_positions(self) -> dict[str, int]:
+        """Return the positions of the newest committed epoch."""
+        stored = self._committed or {"topics": [], "positions": []}
+        return dict(zip(stored["topics"], stored["positions"], strict=True))
+
+    def _unit_record(self, state: Mapping[str, Any]) -> OutRecord:
+        stopped = None if self._halt is None else str(self._halt)
         topic, partition = self.state_partition
+        value = schemas.encode("UnitState", {**state, "stopped": stopped})
         return OutRecord(topic, partition, UNIT_KEY, value)
 
     # -- closing ----------------------------------------------------------------------------
@@ -461,3 +468,15 @@ class Unit:
 def _require(current: Callable[[], bool]) -> None:
     if not current():
         raise StaleOpenError
+
+
+def _restore_or_stop(core: Core, records: Mapping[bytes, bytes]) -> None:
+    """Restore `core`; a state that it does not understand must not be retried for ever."""
+    try:
+        core.restore(records)
+    except (ValueError, KeyError) as error:
+        raise UnitStoppedError(
+            StopReason.STATE_UNREADABLE,
+            f"the stored state does not fit this version and its rules ({error}); run the version "
+            "and rules that wrote it, or use a new topic prefix",
+        ) from error

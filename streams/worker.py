@@ -21,9 +21,8 @@ from faust.worker import Worker
 from streams.assignor import assignor_for
 from streams.failpoints import Failpoints
 from streams.ownership import UnitManager
-from streams.provision import ProblemKind, TopicsError, check_topics
+from streams.provision import ProblemKind, TopicsError, check_topics, size_limits
 from streams.stage import Stage, Surroundings
-from streams.topics import TOPICS
 from streams.transport import BatchConsumer, BatchTransport, PassThrough
 
 if TYPE_CHECKING:
@@ -44,6 +43,9 @@ class StreamsApp(faust.App):
     subscription: frozenset[str]
     units: UnitManager
     exit_code = 0
+
+    def _create_directories(self) -> None:
+        """Make no data folder: nothing is kept on disk."""
 
 
 def build(
@@ -162,10 +164,7 @@ async def wait_for_broker(settings: Settings) -> dict[str, int]:
             raise TopicsError("\n".join(map(str, fatal)), fatal)
         for problem in problems:
             log.warning("topic.setting", problem=str(problem))
-        return {
-            spec.name(settings.topic_prefix): int(spec.config["max.message.bytes"])
-            for spec in TOPICS
-        }
+        return await size_limits(settings)
 
 
 def serve(settings: Settings, stages: Sequence[Stage], limits: Mapping[str, int]) -> int:

@@ -8,13 +8,14 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.epoch import EpochProducer
 from streams.local import LocalBroker
 from streams.provision import create_topics
 from streams.settings import Settings
+from streams.topics import TOPICS
 from tests.worker_rig import (
     Workers,
     producer,
@@ -208,12 +209,51 @@ async def test_lost_state_is_refused_while_the_group_remembers_a_position(
 async def test_a_record_the_broker_refuses_heals_when_the_topic_accepts_it(
     topics: Settings, workers: Workers, tmp_path: Path
 ) -> None:
-    await _set_max_bytes(topics, topics.topic("windows"), 100)
     workers.start(tmp_path)
+    await wait_until(lambda: workers.log().count("unit.open") >= 4, "all units open")
+    await _set_max_bytes(topics, topics.topic("windows"), 100)
     await send_numbered(topics, 400)
     await wait_until(lambda: "unit.reopening" in workers.log(), "the epoch to be refused")
     await _set_max_bytes(topics, topics.topic("windows"), 1_048_588)
     await read_counts(topics, 400)
+
+
+async def test_an_epoch_with_an_oversize_record_is_kept_until_the_topic_accepts_it(
+    topics: Settings, workers: Workers, tmp_path: Path
+) -> None:
+    await _set_max_bytes(topics, topics.topic("windows"), 100)
+    await send_numbered(topics, 400)
+    first = workers.start(tmp_path)
+    await wait_until(lambda: workers.log().count("OVERSIZE_RECORD") == 4, "all units to stop")
+    async with reader(topics, "findings", 1) as read:
+        while len((await read())[0]) < 4:
+            assert first.poll() is None
+    first.send_signal(signal.SIGTERM)
+    await _set_max_bytes(topics, topics.topic("windows"), 1_048_588)
+    workers.start(tmp_path)
+    await read_counts(topics, 400)
+
+
+async def test_a_changed_partition_count_is_refused_each_time(
+    topics: Settings, workers: Workers, tmp_path: Path
+) -> None:
+    first = workers.start(tmp_path)
+    await send_numbered(topics, 400)
+    await read_counts(topics, 400)
+    first.send_signal(signal.SIGTERM)
+    await wait_until(lambda: first.poll() is not None, "the worker to end")
+    await _grow(topics, 5)
+    for attempt in (1, 2):
+        worker = workers.start(tmp_path, AGENTOPS_PARTITIONS="5")
+        await wait_until(
+            lambda at=attempt: workers.log(at).count("PARTITIONS_CHANGED") == 4,  # type: ignore[misc]
+            "all old units to refuse",
+        )
+        worker.send_signal(signal.SIGTERM)
+        await wait_until(lambda one=worker: one.poll() is not None, "the worker to end")  # type: ignore[misc]
+    assert "unit=detect/0" not in "".join(
+        line for line in workers.log(2).splitlines() if "unit.open" in line
+    )
 
 
 async def test_unequal_partition_counts_are_refused_with_the_topic_named(
@@ -269,5 +309,19 @@ async def _set_max_bytes(settings: Settings, topic: str, limit: int) -> None:
     try:
         config = {"cleanup.policy": "compact,delete", "max.message.bytes": str(limit)}
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, config)])
+    finally:
+        await admin.close()
+
+
+async def _grow(settings: Settings, partitions: int) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    await admin.start()
+    try:
+        names = [spec.name(settings.topic_prefix) for spec in TOPICS if spec.partitions == "N"]
+        await admin.create_partitions({name: NewPartitions(partitions) for name in names})
+        deadline = time.monotonic() + 20
+        while min(len(t["partitions"]) for t in await admin.describe_topics(names)) < partitions:
+            assert time.monotonic() < deadline, "the topics did not grow"
+            await asyncio.sleep(0.1)
     finally:
         await admin.close()
