@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from load.logs import Positions, Writer, ends, read
-from load.proof import Expected, Outputs, compare, expect, read_outputs
+from load.proof import Expected, Outputs, RefusedError, compare, expect, read_outputs
 from load.schedule import Size, Step, schedule
 from load.traffic import Traffic
 from load.workers import OPENED, REOPENING, Crew
@@ -350,7 +350,11 @@ class Run:
         expected = await asyncio.to_thread(
             expect, logs, partitions=PARTITIONS, max_series=self._traffic.max_series, prefix=PREFIX
         )
-        actual = read_outputs(said, partitions=PARTITIONS, prefix=PREFIX)
+        try:
+            actual = read_outputs(said, partitions=PARTITIONS, prefix=PREFIX)
+        except (RefusedError, KeyError) as error:
+            self.report.problems.append(f"an output is none: {error!r}")
+            return
         self.report.differences = compare(expected.outputs, actual)
         self._state_facts(expected, actual)
 

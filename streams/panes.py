@@ -131,6 +131,7 @@ class Panes:
             return np.empty(0, np.int64)
         self._is_dirty = True
         low, high = int(panes.min()), int(panes.max())
+        self._claim(low // self._span, high // self._span)
         if low == high:  # the usual case
             return self._cells_of_one(rows, low)
         blocks = panes // self._span
@@ -138,7 +139,7 @@ class Panes:
         found = self._index[rows, slots]
         if not found.all():
             missing = found == 0
-            self._make(rows[missing], blocks[missing])
+            self._make(rows[missing], slots[missing])
             found = self._index[rows, slots]
         offsets = panes - blocks * self._span
         self._dirty[slots * self._span + offsets, rows // BUCKET] = True
@@ -149,22 +150,25 @@ class Panes:
         slot = block % self._ring
         found = self._index[:, slot][rows]
         if not found.all():
-            self._make(rows[found == 0], np.full(1, block, np.int64))
+            self._make(rows[found == 0], np.full(1, slot))
             found = self._index[:, slot][rows]
         buckets = np.bincount(rows // BUCKET, minlength=self._dirty.shape[1])
         self._dirty[slot * self._span + offset] |= buckets > 0
         return found.astype(np.int64) * self._span + offset
 
-    def _make(self, rows: I64, blocks: I64) -> None:
-        """Give each (row, block of time) a block of the pool."""
-        slots = blocks % self._ring
-        wrong = (self._owner[slots] != blocks) & (self._owner[slots] != _NOBODY)
-        if wrong.any():
-            raise ValueError(
-                f"pane block {int(np.broadcast_to(blocks, wrong.shape)[wrong][0])} meets "
-                f"{int(self._owner[slots][wrong][0])} in the ring: expire before adding"
-            )
-        self._owner[slots] = blocks
+    def _claim(self, first: int, last: int) -> None:
+        """Make ring slots stand for the blocks of time from `first` to `last`."""
+        for block in range(first, last + 1):
+            owner = int(self._owner[block % self._ring])
+            if owner not in (block, _NOBODY):
+                start = block * self._span * self.width
+                raise ValueError(
+                    f"panes from {start} ms on would overwrite older ones: expire before adding"
+                )
+            self._owner[block % self._ring] = block
+
+    def _make(self, rows: I64, slots: I64) -> None:
+        """Give each (row, ring slot) a block of the pool."""
         fresh = np.unique(rows * self._ring + slots)
         self._index.reshape(-1)[fresh] = self._take(len(fresh))
 

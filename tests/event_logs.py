@@ -119,9 +119,7 @@ class Player:
         return Detect(self.rules, partition=3, max_series=self.max_series)
 
 
-def play(
-    events: Sequence[Event], rules: RuleSet | None = None, max_series: int = 1000
-) -> Played:
+def play(events: Sequence[Event], rules: RuleSet | None = None, max_series: int = 1000) -> Played:
     """Play a log in one batch."""
     player = Player(rules, max_series)
     player.tasks(events)
