@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a benchmark; return 0 when it could be measured, whatever came out."""
     given = _parser().parse_args(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    here = machine()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="agentops-bench-") as folder,
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     if given.json:
-        print(json.dumps({"machine": machine(), **found}, indent=2))
+        print(json.dumps({"machine": here, **found}, indent=2))
     return 0
 
 

@@ -28,7 +28,11 @@ SHOWN = 40
 
 UNGUARDED: tuple[tuple[str, tuple[str, ...], Size], ...] = (
     # A pause in the middle of a transaction is what fencing is there for,
-    ("no-fencing", ("epoch.before_commit=sleep@0.2",), WEAK),
+    (
+        "no-fencing",
+        ("epoch.before_commit=sleep@1",),
+        replace(WEAK, kills=1, pauses=5, leaves=0, joins=1),
+    ),
     ("no-positions", (), WEAK),
     # and being behind while units open again is what incarnations are there for.
     ("no-incarnations", (), replace(WEAK, burst=True, broker_kills=2)),

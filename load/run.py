@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PARTITIONS = 8
 PREFIX = "agentops."
 SESSION_SECONDS = 4.0
-PAUSE_SECONDS = SESSION_SECONDS + 3.0
+PAUSE_SECONDS = SESSION_SECONDS + 6.0
 GRACE_SECONDS = SESSION_SECONDS + 4.0
 """How long the group may take to move on after something was done to it."""
 IDLE_SECONDS = 5.0
@@ -45,6 +45,8 @@ FAILPOINT_SECONDS = 30.0
 WARM_UP_CHUNKS = 12
 """Hours of events before anything breaks."""
 WARM_UP_SECONDS = 45.0
+OWNING_SECONDS = 20.0
+"""How long to wait for a worker that owns something."""
 HOPELESS = 2
 """Workers that may end by themselves before there is no point in going on."""
 
@@ -227,8 +229,7 @@ class Run:
 
     async def _do(self, step: Step) -> None:
         crew = self._crew
-        ready = crew.ready()
-        victim = self._random.choice(ready) if ready else crew.start()
+        victim = await self._victim(step.verb)
         about = f"worker {victim.number}" if step.verb in ("kill", "pause", "leave") else ""
         self.report.note(f"{step.verb} {step.argument or about}".strip())
         if step.verb == "kill":
@@ -250,6 +251,14 @@ class Run:
             await asyncio.to_thread(self._broker.start)
             self.report.note("broker is back")
             crew.touched_at = time.monotonic()
+
+    async def _victim(self, verb: str) -> Worker:
+        """Choose a worker; to pause one that owns nothing would be no test, so wait for one."""
+        deadline = time.monotonic() + OWNING_SECONDS
+        while verb == "pause" and not self._crew.owning() and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+        ready = self._crew.owning() or self._crew.ready()
+        return self._random.choice(ready) if ready else self._crew.start()
 
     def _later(self, what: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(what)
@@ -292,6 +301,7 @@ class Run:
                     end = await ends(self._broker.bootstrap, inputs, committed=False)
                 now = time.monotonic()
                 self._looks += 1
+                self._crew.scan()
                 for p in range(PARTITIONS):
                     self._look(p, end, now)
 
@@ -301,7 +311,9 @@ class Run:
         )
         if not behind or p not in self._backlog_free:
             self._backlog_free[p] = now
-        calm_since = self._crew.touched_at + GRACE_SECONDS
+        crew = self._crew
+        opened_at = crew.opened_at.get(f"detect/{p}", 0.0)
+        calm_since = max(crew.touched_at + GRACE_SECONDS, crew.rebalanced_at, opened_at)
         moved_at = self._positions.moved_at.get(TopicPartition(PREFIX + "state", p), 0.0)
         self._armed += now - calm_since > IDLE_SECONDS
         since = max(calm_since, moved_at, self._backlog_free[p])

@@ -24,6 +24,8 @@ WORRIES = ("unit.stopped", "unit.fold_failed", "assignment.split", "worker.leavi
 """What no worker's log may hold, whatever was done to it."""
 OPENED = "unit.open "
 """What a worker's log holds once it owns something."""
+MOVING = ("rebalancing", "re-joining", "coordinator dead")
+"""What it holds while the group moves."""
 REOPENING = "unit.reopening"
 """What it holds when an error made it throw a unit away."""
 
@@ -65,6 +67,8 @@ class Crew:
     Attributes:
         workers: all ever started.
         touched_at: monotonic seconds at which something was last done to a worker.
+        opened_at: monotonic seconds at which a unit was last opened, by its name.
+        rebalanced_at: monotonic seconds at which a worker last said that the group moves.
     """
 
     def __init__(
@@ -75,7 +79,9 @@ class Crew:
         self._folder = folder
         self._failpoints = failpoints
         self.workers: list[Worker] = []
-        self.touched_at = time.monotonic()
+        self.touched_at = self.rebalanced_at = time.monotonic()
+        self.opened_at: dict[str, float] = {}
+        self._scanned: dict[int, int] = {}
 
     def start(self, failpoint: str = "") -> Worker:
         """Start a worker, with a fail point of its own if one is given."""
@@ -130,6 +136,24 @@ class Crew:
         early = () if self.count(OPENED, worker) else (-signal.SIGTERM,)
         worker.may_end = (*worker.may_end, 0, *early)
         self._signal(worker, signal.SIGTERM)
+
+    def owning(self) -> list[Worker]:
+        """Return the workers of `ready` that have opened a unit."""
+        return [each for each in self.ready() if self.count(OPENED, each)]
+
+    def scan(self) -> None:
+        """Read what the logs have grown by: units opened, rebalances."""
+        now = time.monotonic()
+        for each in self.workers:
+            with each.log.open("rb") as file:
+                file.seek(self._scanned.get(each.number, 0))
+                text = file.read().rpartition(b"\n")[0]
+            self._scanned[each.number] = self._scanned.get(each.number, 0) + len(text)
+            for line in text.decode(errors="replace").splitlines():
+                if OPENED in line:
+                    self.opened_at[line.rpartition("unit=")[2].strip()] = now
+                elif any(word in line for word in MOVING):
+                    self.rebalanced_at = now
 
     def surprises(self) -> list[str]:
         """Return one sentence for each worker that ended on its own."""

@@ -74,13 +74,17 @@ class Life:
         Returns:
             Transitions in order, and whether anything of the state changed.
         """
+        fired = self.stands(Phase.FIRING)
         moves: dict[Move, int] = {}  # the first arm of each kind
         for arm, column in due.items():
             spec = rule.arms[arm]
             calm = self.last_resolved is None or tick - self.last_resolved >= spec.cool_down_ms
             move = self.arms[arm].step(spec, int(cells[arm][column]), tick, cooled=calm)
             moves.setdefault(move, arm)
-        turns = self._turn(rule, tick, due, moves)
+        if fired is not None and self._is_usual(rule, tick):
+            turns = [self._relearn(tick, fired)]
+        else:
+            turns = self._turn(rule, tick, moves)
         return turns, bool(turns) or not moves.keys() <= {Move.NONE}
 
     def stands(self, phase: Phase) -> int | None:
@@ -157,13 +161,25 @@ class Life:
             taint=list(zip(times[::2], times[1::2], strict=True)),
         )
 
-    def _turn(
-        self, rule: RateRule, tick: int, due: Mapping[int, int], moves: Mapping[Move, int]
-    ) -> list[Turn]:
+    def _is_usual(self, rule: RateRule, tick: int) -> bool:
+        """Return whether the rule fires for so long that it is the new normal."""
+        return self.fired_at is not None and tick - self.fired_at >= rule.relearn_after_ms
+
+    def _relearn(self, tick: int, arm: int) -> Turn:
+        """Take what fired for the new normal; `arm` is the first that fired before this tick."""
+        started, _ = self._open()
+        for one in self.arms:
+            one.reset()
+        self.started_at = self.fired_at = None
+        self.last_resolved, self.relearned_from = tick, _hour(started)
+        self.taint = []
+        return Turn(Transition.RESOLVED, TransitionReason.REBASELINED, arm, started)
+
+    def _turn(self, rule: RateRule, tick: int, moves: Mapping[Move, int]) -> list[Turn]:
         """Bring the rule up to its arms after they moved."""
         firing = self.stands(Phase.FIRING) is not None
         if self.fired_at is not None:
-            return self._stay(rule, tick, due, moves) if firing else self._resolve(tick, moves)
+            return self._stay(moves) if firing else self._resolve(tick, moves)
         if firing:
             return [self._fire(rule, tick, moves[Move.FIRED])]
         if self.started_at is None:
@@ -185,23 +201,12 @@ class Life:
         self.fired_at = tick
         return Turn(Transition.FIRING, reason, arm, self.started_at)
 
-    def _stay(
-        self, rule: RateRule, tick: int, due: Mapping[int, int], moves: Mapping[Move, int]
-    ) -> list[Turn]:
-        """Go on firing, unless for so long that it is the new normal."""
-        started, fired = self._open()
-        judged = next((one for one in due if self.arms[one].phase is Phase.FIRING), None)
-        if judged is not None and tick - fired >= rule.relearn_after_ms:
-            for one in self.arms:
-                one.reset()
-            self.started_at = self.fired_at = None
-            self.last_resolved, self.relearned_from = tick, _hour(started)
-            self.taint = []
-            return [Turn(Transition.RESOLVED, TransitionReason.REBASELINED, judged, started)]
+    def _stay(self, moves: Mapping[Move, int]) -> list[Turn]:
+        """Go on firing, perhaps with one more arm."""
         if Move.FIRED not in moves:
             return []
-        arm = moves[Move.FIRED]
-        return [Turn(Transition.UPDATED, TransitionReason.ARM_JOINED, arm, started)]
+        started, _ = self._open()
+        return [Turn(Transition.UPDATED, TransitionReason.ARM_JOINED, moves[Move.FIRED], started)]
 
     def _resolve(self, tick: int, moves: Mapping[Move, int]) -> list[Turn]:
         """Stop firing; an arm still pending begins the next life at once."""

@@ -170,11 +170,11 @@ def test_the_new_normal_begins_with_the_alert_and_has_no_taint() -> None:
     assert {int(arm.phase) for arm in life.arms} == {0}
 
 
-def test_an_alert_that_clears_on_its_seventh_day_resolves_as_clear() -> None:
+def test_an_alert_that_would_clear_on_its_seventh_day_is_the_new_normal() -> None:
     life = burning()
     step(life, START + 7 * DAY - 15 * MINUTE, b=CALM)
     (turn,) = step(life, START + 7 * DAY, b=CALM)
-    assert turn.reason is TransitionReason.CLEAR_ELAPSED
+    assert turn.reason is TransitionReason.REBASELINED
 
 
 def test_a_pending_rule_taints_nothing() -> None:

@@ -92,7 +92,13 @@ class Naive:
         say = self.found.append
         fired, pended = moved(None, "FIRING"), moved(None, "PENDING")
         if "FIRING" in before:
-            if "FIRING" not in self.phase:
+            if t - self.fired >= RULE.relearn_after_ms:
+                say((t, "RESOLVED", "REBASELINED", before.index("FIRING"), self.started))
+                self.relearned = self.started // HOUR * HOUR
+                self.resolved, self.started, self.fired = t, None, None
+                self.phase = ["IDLE"] * 3
+                self.tainted_hours = set()
+            elif "FIRING" not in self.phase:
                 say((t, "RESOLVED", "CLEAR_ELAPSED", moved("FIRING", "IDLE")[0], self.started))
                 hours = range(self.started // HOUR, t // HOUR + 1)
                 self.tainted_hours |= set(hours)
@@ -101,14 +107,6 @@ class Naive:
                     self.started = t
                     arm = (pended or [self.phase.index("PENDING")])[0]
                     say((t, "PENDING", "CONDITION_TRUE", arm, t))
-                return
-            due = [a for a in cells if self.phase[a] == "FIRING"]
-            if t - self.fired >= RULE.relearn_after_ms and due:
-                say((t, "RESOLVED", "REBASELINED", due[0], self.started))
-                self.relearned = self.started // HOUR * HOUR
-                self.resolved, self.started, self.fired = t, None, None
-                self.phase = ["IDLE"] * 3
-                self.tainted_hours = set()
             elif fired:
                 say((t, "UPDATED", "ARM_JOINED", fired[0], self.started))
         elif fired:
