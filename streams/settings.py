@@ -25,7 +25,13 @@ LOCAL_PARTITIONS = 4
 
 # Names in our space that are read elsewhere and are no settings.
 OTHER_NAMES = frozenset(
-    {"AGENTOPS_CONFIG", "AGENTOPS_EXTRAS", "AGENTOPS_FAILPOINTS", "AGENTOPS_LOCAL_CACHE", "AGENTOPS_VENV"}
+    {
+        "AGENTOPS_CONFIG",
+        "AGENTOPS_EXTRAS",
+        "AGENTOPS_FAILPOINTS",
+        "AGENTOPS_LOCAL_CACHE",
+        "AGENTOPS_VENV",
+    }
 )
 
 _MAX_RECORD_BYTES = LARGE_MAX_BYTES - 1024 * 1024
