@@ -127,6 +127,17 @@ def test_a_partition_without_a_cursor_gives_nothing() -> None:
     assert taker.take(kafka_batch(100, [b"a"])) == []
 
 
+def test_small_fetches_are_taken_first() -> None:
+    def fetched(values: list[bytes]) -> FetchResult:
+        records = PartitionRecords(
+            TP, MemoryRecords(kafka_batch(0, values)), None, 0, None, None, True, READ_COMMITTED
+        )
+        return FetchResult(TP, assignment=None, partition_records=records, backoff=0)
+
+    sizes = [transport._size(fetched([b"v"] * count)) for count in (1000, 1)]
+    assert sizes[0] > sizes[1] > transport._size(object()) == 0
+
+
 def test_a_fetch_that_no_longer_fits_the_position_gives_nothing() -> None:
     taker = Taker(Cursor(1, 100), 100)
     taker.state.position = 50
