@@ -34,8 +34,12 @@ UNGUARDED: tuple[tuple[str, tuple[str, ...], Size], ...] = (
         replace(WEAK, kills=1, pauses=5, leaves=0, joins=1),
     ),
     ("no-positions", (), WEAK),
-    # and being behind while units open again is what incarnations are there for.
-    ("no-incarnations", (), replace(WEAK, burst=True, broker_kills=2)),
+    # and a batch that is still on its way while its unit opens again is what incarnations are.
+    (
+        "no-incarnations",
+        ("batch.before_accept=sleep@1",),
+        replace(WEAK, burst=True, broker_kills=2),
+    ),
 )
 """Guards that the self-test takes away, with what makes them needed more often."""
 

@@ -25,6 +25,7 @@ class Failpoint(StrEnum):
     EPOCH_BEFORE_PRODUCE = "epoch.before_produce"
     EPOCH_BEFORE_COMMIT = "epoch.before_commit"
     EPOCH_AFTER_COMMIT = "epoch.after_commit"
+    BATCH_BEFORE_ACCEPT = "batch.before_accept"
 
 
 class Guard(StrEnum):

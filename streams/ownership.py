@@ -10,6 +10,7 @@ import structlog
 from aiokafka.structs import TopicPartition
 
 from streams.assignor import UnitId, complete_units
+from streams.failpoints import Failpoint
 from streams.units import BatchVerdict, Unit, UnitStatus
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ class UnitManager:
         owned, self._owned = self._owned, []
         await asyncio.gather(*(unit.close() for unit in owned))
 
-    def accept(self, batch: FetchedBatch) -> BatchVerdict:
+    async def accept(self, batch: FetchedBatch) -> BatchVerdict:
         """Hand a batch to its unit."""
+        await self._around.failpoints.passage(Failpoint.BATCH_BEFORE_ACCEPT)
         unit = self._by_partition.get(TopicPartition(batch.topic, batch.partition))
         return BatchVerdict.NOT_OPEN if unit is None else unit.accept(batch)
 

@@ -88,7 +88,8 @@ class DetectCore:
         self._idle_after = settings.idle_after
         self._fetch_wait = settings.fetch_wait_ms / 1000.0
         self._samples: deque[ClockSample] = deque(maxlen=4096)
-        self._folded_at: float | None = None
+        self._folded_at = 0.0
+        self._settled = False
 
     @property
     def urgent(self) -> bool:
@@ -140,8 +141,10 @@ class DetectCore:
         Security is known to be quiet up to a tasks clock when a fetch that began after that clock
         was set found the security partition at its end; a fetch lasts at most `fetch_wait_ms`.
         """
-        if self._folded_at is None:
-            self._folded_at = wall
+        if not self._settled:
+            # The clock of a restored state was set by records fetched before now.
+            self._settled = True
+            self._folded_at = self._folded_at or wall
             self._sample(wall)
         answered = caught_up.get(self._security_topic)
         quiet: int | None = None

@@ -234,9 +234,10 @@ class Unit:
             await self._check_positions(reader)
         _require(current)
         self.incarnation += 1
-        at = {TopicPartition(t, self.id.partition): o for t, o in self.positions.items()}
         if not self._around.failpoints.guards(Guard.POSITIONS):
-            at = {tp: await self._around.flow.committed(tp) or 0 for tp in at}
+            for tp in self.partitions():
+                self.positions[tp.topic] = await self._around.flow.committed(tp) or 0
+        at = {TopicPartition(t, self.id.partition): o for t, o in self.positions.items()}
         self.status = UnitStatus.OPEN
         if not await self._around.flow.open_flow(at, self.incarnation):
             raise StaleOpenError

@@ -113,7 +113,7 @@ def _connect(app: StreamsApp, stages: Sequence[Stage]) -> None:
 
     async def fold(stream: Any) -> None:
         async for event in stream.events():
-            units.accept(event.value)
+            await units.accept(event.value)
 
     async def on_assigned(_: Any, /, *arguments: Any, **__: Any) -> None:
         (assigned,) = arguments
