@@ -358,6 +358,7 @@ async def _to_the_end(work: Callable[[], object]) -> None:
         await asyncio.shield(thread)
     except asyncio.CancelledError:
         await asyncio.wait([thread])
+        thread.exception()  # what failed because of the end is nobody's concern any more
         raise
 
 
