@@ -89,7 +89,3 @@ class UnitManager:
     async def _commit_for_lag_tools(self, positions: Mapping[TopicPartition, int]) -> None:
         with suppress(Exception):
             await self._around.flow.commit_positions(positions)
-
-    def statuses(self) -> dict[str, UnitStatus]:
-        """Return the status of every owned unit."""
-        return {str(unit.id): unit.status for unit in self._owned}

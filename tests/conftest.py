@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streams.local import LocalBroker
+from streams.provision import create_topics
 from streams.settings import LOCAL_PARTITIONS, Settings
 
 if TYPE_CHECKING:
@@ -36,3 +37,10 @@ def settings(broker: LocalBroker, prefix: str) -> Settings:
         app_id=prefix.rstrip("."),
         partitions=LOCAL_PARTITIONS,
     )
+
+
+@pytest.fixture
+async def topics(settings: Settings) -> Settings:
+    """Return the settings once the topics of its prefix exist."""
+    await create_topics(settings)
+    return settings

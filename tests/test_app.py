@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from streams import schemas
-from streams.provision import create_topics
 from tests.worker_rig import REAL, Workers, producer, reader
 
 if TYPE_CHECKING:
@@ -18,12 +17,6 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-async def topics(settings: Settings) -> Settings:
-    await create_topics(settings)
-    return settings
 
 
 @pytest.fixture

@@ -33,12 +33,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-async def topics(settings: Settings) -> Settings:
-    await create_topics(settings)
-    return settings
-
-
-@pytest.fixture
 def workers(settings: Settings) -> Iterator[Workers]:
     made = Workers(settings)
     yield made
