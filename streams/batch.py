@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from streams.reasons import DeadLetterReason
 
-Header = tuple[str, bytes]
+Header = tuple[str, bytes | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,9 @@ class FetchedBatch:
         keys: n keys, None where null.
         values: n values, None where null.
         headers: n sequences of (name, value).
-        fetched_at: monotonic seconds at which the fetch came in.
+        fetched_at: wall-clock seconds at which the fetch came in.
+        oversize: true size in bytes of key with value, by the offset of each record of which
+            only the beginning is here, as it exceeds `max_value_bytes`.
     """
 
     topic: str
@@ -48,6 +50,7 @@ class FetchedBatch:
     values: Sequence[bytes | None]
     headers: Sequence[Sequence[Header]]
     fetched_at: float = 0.0
+    oversize: Mapping[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of records."""
@@ -58,18 +61,14 @@ class FetchedBatch:
         if offset <= self.fetch_from:
             return self
         first = int(self.offsets.searchsorted(offset))
-        return FetchedBatch(
-            topic=self.topic,
-            partition=self.partition,
-            incarnation=self.incarnation,
+        return replace(
+            self,
             fetch_from=offset,
-            next_offset=self.next_offset,
             offsets=self.offsets[first:],
             timestamps=self.timestamps[first:],
             keys=self.keys[first:],
             values=self.values[first:],
             headers=self.headers[first:],
-            fetched_at=self.fetched_at,
         )
 
 

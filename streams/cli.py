@@ -4,39 +4,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-import os
-import sys
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams import __version__
-from streams.settings import DEFAULT_FILE, Settings, SettingsError, load
+from streams.console import (
+    FAILED,
+    USAGE_ERROR,
+    Bootstrap,
+    JsonFlag,
+    examples,
+    progress_bar,
+    run,
+    settings_of,
+    stop,
+)
+from streams.settings import DEFAULT_FILE, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable
 
     from streams.local import LocalStatus
     from streams.tail import Tailed
-
-T = TypeVar("T")
-
-USAGE_ERROR, FAILED, INTERRUPTED = 2, 1, 130
-
-
-def _examples(*lines: str) -> str:
-    """Return the examples of a command's help, one a line."""
-    return "\n".join(("Examples:\n\n\b", *(f"  agentops-streams {line}" for line in lines)))
-
 
 app = typer.Typer(
     name="agentops-streams",
@@ -46,7 +41,7 @@ app = typer.Typer(
     the environment; `config show` prints them all.
 
     Exit codes: 0 done, 1 it did not work, 2 a wrong argument or setting, 130 interrupted.""",
-    epilog=_examples("demo", "local up", "topics create", "worker", "tail alerts --follow"),
+    epilog=examples("demo", "local up", "topics create", "worker", "tail alerts --follow"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -62,13 +57,6 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(local_app, name="local")
 app.add_typer(config_app, name="config")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Bootstrap = Annotated[
-    str | None,
-    typer.Option(
-        "--bootstrap", "-b", metavar="HOST:PORT", help="Brokers, instead of bootstrap_servers."
-    ),
-]
 Folder = Annotated[
     Path | None,
     typer.Option("--data-dir", help="Folder of the broker; one in your data folder by default."),
@@ -89,7 +77,7 @@ def _root(
         raise typer.Exit
 
 
-@app.command(epilog=_examples("worker", "worker --bootstrap kafka-1:9092,kafka-2:9092"))
+@app.command(epilog=examples("worker", "worker --bootstrap kafka-1:9092,kafka-2:9092"))
 def worker(
     reset_state: Annotated[
         bool,
@@ -107,14 +95,14 @@ def worker(
     """
     from streams.app import run_worker
 
-    settings = _settings(bootstrap)
+    settings = settings_of(bootstrap)
     if reset_state:
         settings = settings.model_copy(update={"reset_state": True})
     raise typer.Exit(run_worker(settings))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "replay monday.avro --to-now",
         "replay tasks.avro security.avro --speed 60",
         "tail tasks --since 1h --where undecoded=null --json > hour.jsonl",
@@ -148,13 +136,13 @@ def replay(
     from streams import replay as logic
     from streams.sender import SendError
 
-    settings = _settings(bootstrap)
+    settings = settings_of(bootstrap)
     try:
         logic.require_loopback(settings, yes=yes)
-        with _progress() as progress:
+        with progress_bar() as progress:
             found = logic.survey(files)
             bar = progress.add_task("replay", total=found.count)
-            sent = _run(
+            sent = run(
                 logic.replay(
                     files,
                     settings,
@@ -163,7 +151,7 @@ def replay(
                 )
             )
     except (logic.ReplayError, SendError) as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     if not sent.count:
         print("The files hold no events.")
         return
@@ -172,7 +160,7 @@ def replay(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "tail alerts --follow",
         "tail findings --since 2h --where rule=error-rate",
         "tail windows --where agent_id=invoice-matching --where 'failed>0' --json",
@@ -223,12 +211,12 @@ def tail(  # noqa: PLR0913, PLR0917 - each argument is an option
             follow=follow,
         )
     except logic.TailError as error:
-        _stop(str(error), USAGE_ERROR)
+        stop(str(error), USAGE_ERROR)
     try:
         line = logic.as_json if as_json else logic.as_line
-        _run(_print_all(logic.tail(_settings(bootstrap), selection), line))
+        run(_print_all(logic.tail(settings_of(bootstrap), selection), line))
     except logic.TailError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
 
 
 @app.command()
@@ -236,14 +224,14 @@ def topology() -> None:
     """Print the dataflow: stages, topics, state."""
     from streams.app import rules_of, topology_text
 
-    settings = _settings(None)
+    settings = settings_of(None)
     try:
         print(topology_text(settings, rules_of(settings)))
     except ValueError as error:
-        _stop(str(error), USAGE_ERROR)
+        stop(str(error), USAGE_ERROR)
 
 
-@app.command(epilog=_examples("demo", "demo --keep", "demo --speed 0.25", "demo | grep FIRING"))
+@app.command(epilog=examples("demo", "demo --keep", "demo --speed 0.25", "demo | grep FIRING"))
 def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave broker and worker running until Ctrl-C.")
@@ -269,14 +257,14 @@ def demo(
     from streams.tail import TailError
 
     try:
-        code = _run(logic.run(logic.Options(keep=keep, speed=speed, workers=workers)))
+        code = run(logic.run(logic.Options(keep=keep, speed=speed, workers=workers)))
     except (logic.DemoError, LocalError, TopicsError, SendError, TailError) as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     raise typer.Exit(code)
 
 
 @topics_app.command(
-    "create", epilog=_examples("topics create", "topics create --bootstrap kafka-1:9092")
+    "create", epilog=examples("topics create", "topics create --bootstrap kafka-1:9092")
 )
 def topics_create(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> None:
     """Create the topics that are missing, with the settings a worker needs.
@@ -287,9 +275,9 @@ def topics_create(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> Non
     from streams.provision import TopicsError, create_topics
 
     try:
-        created = _run(create_topics(_settings(bootstrap)))
+        created = run(create_topics(settings_of(bootstrap)))
     except TopicsError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     if as_json:
         print(json.dumps({"created": created}))
     else:
@@ -302,9 +290,9 @@ def topics_check(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> None
     from streams.provision import TopicsError, check_topics
 
     try:
-        problems = _run(check_topics(_settings(bootstrap)))
+        problems = run(check_topics(settings_of(bootstrap)))
     except TopicsError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     if as_json:
         print(json.dumps([asdict(problem) for problem in problems]))
     else:
@@ -313,7 +301,7 @@ def topics_check(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> None
         raise typer.Exit(FAILED)
 
 
-@local_app.command("up", epilog=_examples("local up", "local up --port 19092 --data-dir ./kafka"))
+@local_app.command("up", epilog=examples("local up", "local up --port 19092 --data-dir ./kafka"))
 def local_up(
     data_dir: Folder = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port for clients.")] = 9092,
@@ -345,10 +333,10 @@ def local_down(data_dir: Folder = None, as_json: JsonFlag = False) -> None:
     _local(lambda: local.down(data_dir), "has been stopped", as_json)
 
 
-@config_app.command("show", epilog=_examples("config show", "config show --json | jq .partitions"))
+@config_app.command("show", epilog=examples("config show", "config show --json | jq .partitions"))
 def config_show(as_json: JsonFlag = False) -> None:
     """Print every setting as it holds now, with what it is; defaults unless changed."""
-    settings = _settings(None)
+    settings = settings_of(None)
     if as_json:
         print(settings.model_dump_json(indent=2))
         return
@@ -378,7 +366,7 @@ def _local(act: Callable[[], LocalStatus], verb: str, as_json: bool) -> bool:
     try:
         found = act()
     except LocalError as error:
-        _stop(str(error), FAILED)
+        stop(str(error), FAILED)
     if as_json:
         shown = {"running": found.running, "pid": found.pid, "bootstrap": found.bootstrap}
         print(json.dumps(shown | {"data_dir": str(found.data_dir)}))
@@ -388,41 +376,3 @@ def _local(act: Callable[[], LocalStatus], verb: str, as_json: bool) -> bool:
     else:
         print(f"No broker runs in {found.data_dir}.")
     return found.running
-
-
-def _settings(bootstrap: str | None) -> Settings:
-    try:
-        return load(bootstrap_servers=bootstrap)
-    except SettingsError as error:
-        _stop(str(error), USAGE_ERROR)
-
-
-def _progress() -> Progress:
-    """Return a progress bar on stderr; a pipe there sees none."""
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, console=console, disable=hidden)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end; Ctrl-C and a reader that goes away end it quietly."""
-    # What goes wrong is said once, in our words.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
-        return asyncio.run(work)
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        _stop("Interrupted.", INTERRUPTED)
-    except BrokenPipeError:
-        # `tail … | head`: nothing is wrong. Python would complain again when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(0) from None
-
-
-def _stop(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
-    raise typer.Exit(code)
-
-
-if __name__ == "__main__":
-    main()

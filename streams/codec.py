@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streams.batch import FetchedBatch, Header
+    from streams.batch import FetchedBatch
     from streams.cursor import Column
 
 T = TypeVar("T")
@@ -62,9 +62,6 @@ _COLUMNAR |= {name: {"int", "long"} for name in ("occurred_at", *_TOKENS)}
 _COLUMNAR |= {name: {"int", "long", "float", "double"} for name in ("duration_ms", "cost_usd")}
 _COLUMNAR |= {"outcome": {"enum"}}
 """The types a writer may give a wanted field for it to be read in columns."""
-_MAX_DETAIL = 512
-_ENVELOPE = 256
-"""Bytes of a record batch and a record around key, value and headers, with room for the cuts."""
 _MARKER = np.uint64(int.from_bytes(schemas.MARKER, "little"))
 _MARKER_MASK = np.uint64(0xFFFF)
 _FEW = 24
@@ -229,48 +226,6 @@ class RecordDecoder:
     def decode(self, batch: FetchedBatch) -> Decoded[list[dict[str, Any]]]:
         """Decode all records of a batch."""
         return _each(batch, lambda row: self._reader.read(batch.values[row]))
-
-
-def dead_letter(
-    batch: FetchedBatch, refusal: Refusal, max_bytes: int
-) -> tuple[bytes | None, bytes | None, list[Header]]:
-    """Build the record that sets a refused one aside: its own bytes, and why in the headers.
-
-    Where key and value do not fit, the value is cut, then the key; the headers `cut` and
-    `key-cut` then give the original size.
-
-    Args:
-        batch: the batch the record came in.
-        refusal: which record, and why.
-        max_bytes: largest record the dead-letter topic takes, with all that surrounds it.
-
-    Returns:
-        Key, value and headers; a null key or value stays null.
-
-    Raises:
-        ValueError: `max_bytes` is too small for the headers alone.
-    """
-    row = refusal.index
-    key, value = batch.keys[row], batch.values[row]
-    headers: list[Header] = [
-        ("reason", refusal.reason.value.encode()),
-        ("detail", refusal.detail.encode(errors="replace")[:_MAX_DETAIL]),
-        ("topic", batch.topic.encode()),
-        ("partition", str(batch.partition).encode()),
-        ("offset", str(int(batch.offsets[row])).encode()),
-        ("timestamp", str(int(batch.timestamps[row])).encode()),
-    ]
-    room = max_bytes - _ENVELOPE - sum(len(name) + len(text) + 10 for name, text in headers)
-    if room < 0:
-        raise ValueError(f"max_bytes={max_bytes} leaves no room beside the headers")
-    if key is not None and len(key) > room:
-        headers.append(("key-cut", str(len(key)).encode()))
-        key = key[:room]
-    room -= len(key or b"")
-    if value is not None and len(value) > room:
-        headers.append(("cut", str(len(value)).encode()))
-        value = value[:room]
-    return key, value, headers
 
 
 def _plan(schema: schemas.Schema) -> Plan | None:

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from streams.topics import LARGE_MAX_BYTES, topic
 
@@ -37,6 +37,8 @@ OTHER_NAMES = frozenset(
 _MAX_RECORD_BYTES = LARGE_MAX_BYTES - 1024 * 1024
 """Leaves room for headers, framing and a compression that makes noise larger."""
 _NAME = r"^[A-Za-z0-9._-]+$"
+_HOST = r"^[^\s:,]+:\d{1,5}$"
+_URL = r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$"
 _HOSTS = r"^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$"
 
 
@@ -132,6 +134,39 @@ class Settings(BaseModel):
         ge=1024 * 1024,
         le=_MAX_RECORD_BYTES,
         description="largest record a worker writes or reads back, below what its topics allow",
+    )
+    max_value_bytes: int = Field(
+        1024 * 1024,
+        ge=65_536,
+        le=_MAX_RECORD_BYTES,
+        description="largest key with value of an input record, unpacked; a larger one is refused",
+    )
+    max_unpacked_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="bytes of a compressed record batch unpacked at once; a larger one in pieces",
+    )
+    registry_url: str | None = Field(
+        default=None,
+        pattern=_URL,
+        description="schema registry with Confluent's API, http(s)://host:port[/path]; none is off",
+    )
+    registry_user: str | None = Field(
+        default=None, description="user name at the schema registry, where it wants one"
+    )
+    registry_password: SecretStr | None = Field(
+        default=None, description="password at the schema registry; never printed"
+    )
+    registry_timeout: float = Field(
+        5.0, gt=0, le=60, description="seconds to wait for one answer of the schema registry"
+    )
+    registry_register: bool = Field(
+        default=True, description="register missing schemas of output topics when a worker starts"
+    )
+    metrics: str | None = Field(
+        default=None,
+        pattern=_HOST,
+        description="host:port to serve Prometheus metrics at, such as 127.0.0.1:9464; none is off",
     )
     reset_state: bool = Field(
         default=False, description="begin anew where the state is missing or its position is gone"

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from streams import schemas
-from streams.codec import RecordDecoder, SecurityDecoder, TaskDecoder, dead_letter
+from streams.codec import RecordDecoder, SecurityDecoder, TaskDecoder
+from streams.dead_letters import dead_letter
 from streams.detect import Detect
 from streams.epoch import OutRecord
 from streams.findings import Finding, finding_id

@@ -19,7 +19,8 @@ from streams import reasons, schemas
 from streams.app import topology_text
 from streams.batch import FetchedBatch, Refusal
 from streams.cli import app
-from streams.codec import SecurityDecoder, TaskDecoder, dead_letter
+from streams.codec import SecurityDecoder, TaskDecoder
+from streams.dead_letters import dead_letter
 from streams.durations import duration_text
 from streams.failpoints import Failpoint, Guard
 from streams.incidents import Outcome

@@ -12,10 +12,10 @@ LAYERS = {
     "contract": "reasons schemas topics settings batch columns durations cursor",
     "pure": "series panes clock state closing admission stats baseline residuals history arms "
     "rules life lives security findings evaluation ledger sweep snapshot detect incidents",
-    "io": "keys codec failpoints assignor transport epoch stage units ownership stages worker "
+    "io": "keys codec dead_letters failpoints assignor transport epoch stage units ownership stages worker "
     "provision sender tether local_jars local_broker local",
     "app": "app",
-    "cli": "replay tail demo_view demo cli",
+    "cli": "console replay tail demo_view demo cli",
 }
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules.split()}
 NOT_IN_PURE_CODE = {"aiokafka", "asyncio", "datetime", "faust", "mode", "redis", "socket", "time"}
