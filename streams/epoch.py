@@ -65,7 +65,7 @@ class OutRecord:
 
     def size(self) -> int:
         """Return an upper bound of the bytes this record takes on the wire."""
-        headers = sum(len(name) + len(value) + 10 for name, value in self.headers)
+        headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers + RECORD_OVERHEAD
 
 

@@ -12,8 +12,8 @@ LAYERS = {
     "contract": "reasons schemas topics settings batch columns durations cursor",
     "pure": "series panes clock state closing admission stats baseline residuals history arms "
     "rules life lives security findings evaluation ledger sweep snapshot detect incidents",
-    "io": "keys codec dead_letters failpoints assignor transport epoch stage units ownership stages worker "
-    "provision sender tether local_jars local_broker local",
+    "io": "keys codec dead_letters failpoints assignor transport epoch stage units ownership "
+    "stages worker provision sender tether local_jars local_broker local",
     "app": "app",
     "cli": "console replay tail demo_view demo cli",
 }
