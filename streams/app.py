@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from streams.catalog import SchemaCatalog
+from streams.frames import FramesError, wait_for_frames
+from streams.metrics import Metrics, MetricsError
 from streams.provision import TopicsError
 from streams.rules import RuleSet
 from streams.stage import Stage
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
+def dataflow(settings: Settings, rules: RuleSet, catalog: SchemaCatalog) -> tuple[Stage, ...]:
     """Return the stages: which topics each reads, where its state lives, what it writes."""
     topic, partitions = settings.topic, settings.partitions
     return (
@@ -39,7 +42,7 @@ def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
             writes=(topic("findings"), topic("windows"), topic("dead-letters")),
             state_topic=topic("state"),
             partitions=partitions,
-            make_core=lambda partition: DetectCore(settings, rules, partition),
+            make_core=lambda partition: DetectCore(settings, rules, partition, catalog),
         ),
         Stage(
             name="incidents",
@@ -48,7 +51,7 @@ def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
             writes=(topic("alerts"), topic("dead-letters")),
             state_topic=topic("incidents-state"),
             partitions=1,
-            make_core=lambda partition: IncidentsCore(settings, partition),
+            make_core=lambda partition: IncidentsCore(settings, partition, catalog),
         ),
     )
 
@@ -56,7 +59,7 @@ def dataflow(settings: Settings, rules: RuleSet) -> tuple[Stage, ...]:
 def topology_text(settings: Settings, rules: RuleSet) -> str:
     """Return the dataflow as text, one stage after the other."""
     lines = []
-    for stage in dataflow(settings, rules):
+    for stage in dataflow(settings, rules, SchemaCatalog(settings)):
         units = f"{stage.name}/0" + (
             f" … {stage.name}/{stage.partitions - 1}" if stage.partitions > 1 else ""
         )
@@ -76,18 +79,24 @@ def run_worker(settings: Settings) -> int:
     """Run one worker until SIGTERM or SIGINT.
 
     Returns:
-        0 after a clean stop, 1 after a crash, 2 when topics or rules do not fit.
+        0 after a clean stop, 1 after a crash, 2 when topics, rules, schemas or settings do not
+        fit.
     """
     configure_logging(settings)
+    metrics = Metrics()
     try:
         rules = rules_of(settings)
+        if settings.metrics:
+            metrics.serve(settings.metrics)
         limits = asyncio.run(wait_for_broker(settings))
-    except (TopicsError, ValueError) as error:
-        log.exception("worker.refused", error=str(error))
+        frames = asyncio.run(wait_for_frames(settings, metrics))
+    except (TopicsError, FramesError, MetricsError, ValueError) as error:
+        log.error("worker.refused", error=str(error))  # noqa: TRY400 - the message says it all
         return 2
     except KeyboardInterrupt:
         return 0
-    return serve(settings, dataflow(settings, rules), limits)
+    catalog = SchemaCatalog(settings, frames, metrics)
+    return serve(settings, dataflow(settings, rules, catalog), limits, catalog, metrics)
 
 
 def rules_of(settings: Settings) -> RuleSet:

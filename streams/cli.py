@@ -8,12 +8,12 @@ import json
 from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams import __version__
+from streams import __version__, letter_commands, local_commands, validate_commands
 from streams.console import (
     FAILED,
     USAGE_ERROR,
@@ -30,7 +30,6 @@ from streams.settings import DEFAULT_FILE, Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from streams.local import LocalStatus
     from streams.tail import Tailed
 
 app = typer.Typer(
@@ -48,19 +47,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 topics_app = typer.Typer(help="Create and check the topics.", no_args_is_help=True)
-local_app = typer.Typer(
-    help="A real Kafka on this machine, without Docker. For first steps and tests, not production.",
-    no_args_is_help=True,
-)
 config_app = typer.Typer(help="Settings.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
-app.add_typer(local_app, name="local")
+app.add_typer(local_commands.app, name="local")
 app.add_typer(config_app, name="config")
-
-Folder = Annotated[
-    Path | None,
-    typer.Option("--data-dir", help="Folder of the broker; one in your data folder by default."),
-]
+app.add_typer(letter_commands.app, name="dead-letters")
+app.command("validate", epilog=examples(*validate_commands.EXAMPLES))(validate_commands.validate)
 
 
 def main() -> None:
@@ -301,38 +293,6 @@ def topics_check(as_json: JsonFlag = False, bootstrap: Bootstrap = None) -> None
         raise typer.Exit(FAILED)
 
 
-@local_app.command("up", epilog=examples("local up", "local up --port 19092 --data-dir ./kafka"))
-def local_up(
-    data_dir: Folder = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port for clients.")] = 9092,
-    as_json: JsonFlag = False,
-) -> None:
-    """Start the broker and leave it running; one that runs already is left as it is.
-
-    The first time fetches about 80 MB. It listens on 127.0.0.1 only.
-    """
-    from streams import local
-
-    _local(lambda: local.up(data_dir, port), "runs", as_json)
-
-
-@local_app.command("status")
-def local_status(data_dir: Folder = None, as_json: JsonFlag = False) -> None:
-    """Say whether the broker runs, and where; exit code 1 when it does not."""
-    from streams import local
-
-    if not _local(lambda: local.status(data_dir), "runs", as_json):
-        raise typer.Exit(FAILED)
-
-
-@local_app.command("down")
-def local_down(data_dir: Folder = None, as_json: JsonFlag = False) -> None:
-    """Stop the broker; its data stays in its folder."""
-    from streams import local
-
-    _local(lambda: local.down(data_dir), "has been stopped", as_json)
-
-
 @config_app.command("show", epilog=examples("config show", "config show --json | jq .partitions"))
 def config_show(as_json: JsonFlag = False) -> None:
     """Print every setting as it holds now, with what it is; defaults unless changed."""
@@ -359,20 +319,5 @@ async def _print_all(records: AsyncGenerator[Tailed, None], line: Callable[[Tail
             print(line(one), flush=True)
 
 
-def _local(act: Callable[[], LocalStatus], verb: str, as_json: bool) -> bool:
-    """Do something to the local broker and say what is there; return whether one is or was."""
-    from streams.local import LocalError
-
-    try:
-        found = act()
-    except LocalError as error:
-        stop(str(error), FAILED)
-    if as_json:
-        shown = {"running": found.running, "pid": found.pid, "bootstrap": found.bootstrap}
-        print(json.dumps(shown | {"data_dir": str(found.data_dir)}))
-    elif found.running:
-        what = f"The broker at {found.bootstrap} (pid {found.pid}, data in {found.data_dir})"
-        print(f"{what} {verb}.")
-    else:
-        print(f"No broker runs in {found.data_dir}.")
-    return found.running
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ A field the reader does not use is skipped: its length is judged, its content is
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -29,6 +30,7 @@ from streams.columns import (
 from streams.cursor import Plan, Spans, Text
 from streams.keys import MAX_ID, Keys, Partitioner
 from streams.reasons import DeadLetterReason
+from streams.trace import trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -62,8 +64,8 @@ _COLUMNAR |= {name: {"int", "long"} for name in ("occurred_at", *_TOKENS)}
 _COLUMNAR |= {name: {"int", "long", "float", "double"} for name in ("duration_ms", "cost_usd")}
 _COLUMNAR |= {"outcome": {"enum"}}
 """The types a writer may give a wanted field for it to be read in columns."""
-_MARKER = np.uint64(int.from_bytes(schemas.MARKER, "little"))
-_MARKER_MASK = np.uint64(0xFFFF)
+_MAX_PLANS = 64
+"""Writer schemas prepared for columns before the preparing starts anew."""
 _FEW = 24
 """Fewer records are read sooner one by one than in columns."""
 _MAX_ID_BYTES = 4 * MAX_ID
@@ -77,11 +79,13 @@ class Decoded(Generic[T]):
         rows: int64[m], the indices of the good records in the batch, ascending.
         value: the m good records.
         refused: the others, by index ascending.
+        unknown: the frames of those refused as UNKNOWN_SCHEMA: worth a look-up.
     """
 
     rows: NDArray[np.int64]
     value: T
     refused: list[Refusal]
+    unknown: frozenset[bytes] = frozenset()
 
 
 class TaskDecoder:
@@ -90,11 +94,7 @@ class TaskDecoder:
     Args:
         partitions: number of partitions of the topic.
         partitioner: how producers choose a partition; see `Keys`.
-        known: schemas older and newer producers write TaskFinished with, by fingerprint; the
-            current one is always known.
-
-    Raises:
-        ValueError: a known schema lacks a field without which a task cannot be counted.
+        find: gives the schemas of other writers by frame; the built-in ones are always known.
     """
 
     def __init__(
@@ -102,15 +102,12 @@ class TaskDecoder:
         *,
         partitions: int,
         partitioner: Partitioner = "murmur2",
-        known: Mapping[bytes, schemas.Schema] | None = None,
+        find: schemas.Find | None = None,
     ) -> None:
         self._keys = Keys(partitions, partitioner)
-        self._reader = schemas.Reader("TaskFinished", known, _WANTED)
-        self._plans = [
-            (int.from_bytes(mark, "little"), plan)
-            for mark, schema in self._reader.writers.items()
-            if (plan := _plan(schema)) is not None
-        ]
+        self._reader = schemas.Reader("TaskFinished", find, _WANTED)
+        self._plans: dict[bytes, Plan | None] = {}
+        self._learn(self._reader.current.frame)
 
     def decode(self, batch: FetchedBatch) -> Decoded[TaskColumns]:
         """Decode all records of a batch."""
@@ -122,21 +119,45 @@ class TaskDecoder:
         end = np.cumsum(size)
         start = end - size
         rest = np.ones(len(values), np.bool_)
+        here = ~np.isin(batch.offsets, list(batch.oversize))
         parts: list[tuple[NDArray[np.int64], TaskColumns]] = []
-        framed = (size >= schemas.FRAME) & ((text.words[start] & _MARKER_MASK) == _MARKER)
-        marks = text.words[start + len(schemas.MARKER)]
-        for mark, plan in self._plans:
-            rows = np.flatnonzero(framed & (marks == mark))
+
+        def columns(frame: bytes, plan: Plan) -> None:
+            rows = np.flatnonzero(_framed(text, start, size, frame) & here)
             if len(rows):
-                raw, regular = plan.read(text, start[rows] + schemas.FRAME, end[rows])
-                done, columns = self._select(raw, regular, rows, batch)
+                raw, regular = plan.read(text, start[rows] + len(frame), end[rows])
+                done, found = self._select(raw, regular, rows, batch)
                 rest[rows[done]] = False
-                parts.append((rows[done], columns))
-            if len(rows) == len(values):
-                break
-        singles, refused = self._singles(batch, np.flatnonzero(rest))
+                parts.append((rows[done], found))
+
+        for frame, plan in list(self._plans.items()):
+            if plan is not None and rest.any():
+                columns(frame, plan)
+        for frame in self._newcomers(values, np.flatnonzero(rest)):
+            if plan := self._learn(frame):
+                columns(frame, plan)
+        singles, refused, unknown = self._singles(batch, np.flatnonzero(rest))
         parts.extend(singles)
-        return _merged(parts, refused)
+        return _merged(parts, refused, unknown)
+
+    def _newcomers(self, values: Sequence[bytes], rows: NDArray[np.int64]) -> list[bytes]:
+        """Return frames among `rows` that were not met before, if their schemas are known."""
+        found = []
+        frames = {value[: schemas.FRAME] for value in map(values.__getitem__, rows.tolist())}
+        for start in frames:
+            with suppress(schemas.DecodeError):
+                frame = schemas.frame_of(start)
+                if frame not in self._plans and frame not in found:
+                    self._reader.writer(frame)
+                    found.append(frame)
+        return found
+
+    def _learn(self, frame: bytes) -> Plan | None:
+        """Prepare to read the values of a known frame in columns; None where they have none."""
+        if len(self._plans) >= _MAX_PLANS:
+            self._plans.clear()
+        plan = self._plans[frame] = _plan(self._reader.writer(frame))
+        return plan
 
     def _select(
         self,
@@ -178,18 +199,11 @@ class TaskDecoder:
 
     def _singles(
         self, batch: FetchedBatch, rows: NDArray[np.int64]
-    ) -> tuple[list[tuple[NDArray[np.int64], TaskColumns]], list[Refusal]]:
+    ) -> tuple[list[tuple[NDArray[np.int64], TaskColumns]], list[Refusal], frozenset[bytes]]:
         """Decode the records at `rows` one by one."""
-        found: list[dict[str, Any]] = []
-        kept: list[int] = []
-        refused: list[Refusal] = []
-        for row in rows.tolist():
-            try:
-                found.append(_checked(self._reader, self._keys, batch, row))
-                kept.append(row)
-            except schemas.DecodeError as error:
-                refused.append(Refusal(row, error.reason, error.detail))
-        return [(np.array(kept, np.int64), _columns_of(found))] if kept else [], refused
+        done = _each(batch, rows, lambda row: _checked(self._reader, self._keys, batch, row))
+        parts = [(done.rows, _columns_of(done.value))] if len(done.rows) else []
+        return parts, done.refused, done.unknown
 
 
 class SecurityDecoder:
@@ -200,16 +214,21 @@ class SecurityDecoder:
         *,
         partitions: int,
         partitioner: Partitioner = "murmur2",
-        known: Mapping[bytes, schemas.Schema] | None = None,
+        find: schemas.Find | None = None,
     ) -> None:
         self._keys = Keys(partitions, partitioner)
-        self._reader = schemas.Reader("SecurityEvent", known)
+        self._reader = schemas.Reader("SecurityEvent", find)
 
     def decode(self, batch: FetchedBatch) -> Decoded[list[SecurityEvent]]:
-        """Decode all records of a batch."""
-        return _each(
-            batch, lambda row: SecurityEvent(**_checked(self._reader, self._keys, batch, row))
-        )
+        """Decode all records of a batch; a trace id may also stand in the headers."""
+
+        def event(row: int) -> SecurityEvent:
+            record = _checked(self._reader, self._keys, batch, row)
+            if record["trace_id"] is None and batch.headers[row]:
+                record["trace_id"] = trace_id(batch.headers[row])
+            return SecurityEvent(**record)
+
+        return _each(batch, np.arange(len(batch)), event)
 
 
 class RecordDecoder:
@@ -217,15 +236,16 @@ class RecordDecoder:
 
     Args:
         name: name of the schema.
-        known: other schemas it is written with, by fingerprint.
+        find: gives the schemas of other writers by frame.
     """
 
-    def __init__(self, name: str, known: Mapping[bytes, schemas.Schema] | None = None) -> None:
-        self._reader = schemas.Reader(name, known)
+    def __init__(self, name: str, find: schemas.Find | None = None) -> None:
+        self._reader = schemas.Reader(name, find)
 
     def decode(self, batch: FetchedBatch) -> Decoded[list[dict[str, Any]]]:
         """Decode all records of a batch."""
-        return _each(batch, lambda row: self._reader.read(batch.values[row]))
+        rows = np.arange(len(batch))
+        return _each(batch, rows, lambda row: self._reader.read(_whole_value(batch, row)))
 
 
 def _plan(schema: schemas.Schema) -> Plan | None:
@@ -302,9 +322,21 @@ def _name(text: bytes) -> str | None:
     return name if 1 <= len(name) <= MAX_ID else None
 
 
+def _framed(
+    text: Text, start: NDArray[np.int64], size: NDArray[np.int64], frame: bytes
+) -> NDArray[np.bool_]:
+    """Return which values start with a frame."""
+    found: NDArray[np.bool_] = size >= len(frame)
+    for at in (0, max(0, len(frame) - 8)):
+        part = frame[at : at + 8]
+        keep = np.uint64((1 << 8 * len(part)) - 1)
+        found &= (text.words[start + at] & keep) == np.uint64(int.from_bytes(part, "little"))
+    return found
+
+
 def _checked(reader: schemas.Reader, keys: Keys, batch: FetchedBatch, row: int) -> dict[str, Any]:
     """Decode one event and judge its fields and its key, or raise DecodeError."""
-    record = reader.read(batch.values[row])
+    record = reader.read(_whole_value(batch, row))
     detail = _invalid(record)
     if detail is not None:
         raise schemas.DecodeError(DeadLetterReason.INVALID_FIELD, detail)
@@ -350,27 +382,44 @@ def _columns_of(records: Sequence[Mapping[str, Any]]) -> TaskColumns:
 
 
 def _merged(
-    parts: list[tuple[NDArray[np.int64], TaskColumns]], refused: list[Refusal]
+    parts: list[tuple[NDArray[np.int64], TaskColumns]],
+    refused: list[Refusal],
+    unknown: frozenset[bytes],
 ) -> Decoded[TaskColumns]:
     """Put parts that hold different rows of one batch in the order of the rows."""
     if not parts:
-        return Decoded(np.empty(0, np.int64), _columns_of([]), refused)
+        return Decoded(np.empty(0, np.int64), _columns_of([]), refused, unknown)
     if len(parts) == 1:
-        return Decoded(*parts[0], refused)
+        return Decoded(*parts[0], refused, unknown)
     rows = np.concatenate([part[0] for part in parts])
     order = np.argsort(rows)
-    return Decoded(rows[order], TaskColumns.join([part[1] for part in parts]).take(order), refused)
+    joined = TaskColumns.join([part[1] for part in parts]).take(order)
+    return Decoded(rows[order], joined, refused, unknown)
 
 
-def _each(batch: FetchedBatch, read: Callable[[int], T]) -> Decoded[list[T]]:
-    """Decode the records of a batch one by one."""
+def _each(
+    batch: FetchedBatch, rows: NDArray[np.int64], read: Callable[[int], T]
+) -> Decoded[list[T]]:
+    """Decode the records of a batch at `rows` one by one."""
     found: list[T] = []
-    rows: list[int] = []
+    kept: list[int] = []
     refused: list[Refusal] = []
-    for row in range(len(batch)):
+    unknown: set[bytes] = set()
+    for row in rows.tolist():
         try:
             found.append(read(row))
-            rows.append(row)
+            kept.append(row)
         except schemas.DecodeError as error:
             refused.append(Refusal(row, error.reason, error.detail))
-    return Decoded(np.array(rows, np.int64), found, refused)
+            if error.reason is DeadLetterReason.UNKNOWN_SCHEMA:
+                unknown.add(schemas.frame_of(batch.values[row] or b""))
+    return Decoded(np.array(kept, np.int64), found, refused, frozenset(unknown))
+
+
+def _whole_value(batch: FetchedBatch, row: int) -> bytes | None:
+    """Return a value, or raise DecodeError where only its beginning is here."""
+    size = batch.oversize.get(int(batch.offsets[row])) if batch.oversize else None
+    if size is not None:
+        detail = f"key and value have {size} bytes, more than max_value_bytes allows"
+        raise schemas.DecodeError(DeadLetterReason.OVERSIZE, detail)
+    return batch.values[row]

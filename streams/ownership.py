@@ -73,6 +73,7 @@ class UnitManager:
 
     async def housekeeping(self) -> None:
         """Tell cores about ends of topics; now and then commit offsets for lag tools."""
+        self._around.refusals.tell()
         for unit in self._owned:
             unit.settle()
         now = self._around.wall()

@@ -42,6 +42,26 @@ class DeadLetterReason(StrEnum):
     """The event would start a series past the bound of its partition."""
 
 
+class HoldReason(StrEnum):
+    """What an input partition waits for; nothing of it is lost meanwhile."""
+
+    SCHEMA = "SCHEMA"
+    """A record's schema is not known and whoever could know it does not answer."""
+
+
+class LookUpOutcome(StrEnum):
+    """What became of a look-up of a schema that was not known."""
+
+    FOUND = "FOUND"
+    """It is known from now on."""
+    ABSENT = "ABSENT"
+    """Nobody knows it: its records are refused as UNKNOWN_SCHEMA."""
+    UNUSABLE = "UNUSABLE"
+    """What was found is no Avro schema that can be read."""
+    AWAY = "AWAY"
+    """Whoever could know it does not answer; asked again until it does."""
+
+
 class Transition(StrEnum):
     """A step in the life of a rule on an entity."""
 

@@ -20,17 +20,26 @@ import fastavro
 from fastavro.schema import fingerprint as avro_fingerprint
 from fastavro.schema import to_parsing_canonical_form
 
+from streams.compatibility import obstacles, side_by_side
 from streams.reasons import DeadLetterReason
+from streams.schema_tree import expand, from_text, short
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
+
+    Find = Callable[[bytes], "Schema | None"]
+    """What gives the schema of a frame, None where it knows none."""
 
 MARKER = b"\xc3\x01"
 """The two bytes every single-object value starts with."""
 FRAME = len(MARKER) + 8
 """Bytes before the body: the marker and the fingerprint."""
-_NESTED = {"type", "items", "values"}
-"""Keys of a schema under which there is another."""
+REGISTRY_MARKER = b"\x00"
+"""The byte every value in the wire format of schema registries starts with."""
+REGISTRY_FRAME = len(REGISTRY_MARKER) + 4
+"""Bytes before the body: the marker and the id, big-endian."""
+HISTORY = "history"
+"""The folder of the released versions: NAME/1.avsc and so on."""
 
 _HERE = Path(__file__).resolve().parent
 
@@ -62,6 +71,15 @@ class Schema:
     fingerprint: bytes
 
     @property
+    def tree(self) -> dict[str, Any]:
+        """The schema without references to its own types.
+
+        Raises:
+            ValueError: it is outside the bounds of `streams.schema_tree`.
+        """
+        return expand(self.raw).root
+
+    @property
     def frame(self) -> bytes:
         """The 10 bytes a value of this schema starts with."""
         return MARKER + self.fingerprint
@@ -82,21 +100,26 @@ class Schema:
             record = fastavro.schemaless_reader(stream, self.parsed, resolved)
         # fastavro documents no set of errors: what bad bytes raise depends on where they lie.
         except Exception as error:
-            detail = f"no {self.name}: {type(error).__name__}: {error}"[:200]
+            why = str(error).partition(" from <_io")[0]  # no address of an object of ours
+            detail = f"no {self.name}: {type(error).__name__}: {why}"[:200]
             raise DecodeError(DeadLetterReason.BAD_BODY, detail) from error
         if stream.tell() != len(body):
             detail = f"{len(body) - stream.tell()} bytes left over after {self.name}"
             raise DecodeError(DeadLetterReason.BAD_BODY, detail)
         return cast("dict[str, Any]", record)
 
-    def write(self, record: Mapping[str, Any]) -> bytes:
+    def write(self, record: Mapping[str, Any], frame: bytes | None = None) -> bytes:
         """Encode a record with its framing; the opposite of `read` but for the framing.
+
+        Args:
+            record: the fields; those with a default may be left out.
+            frame: what to put before the body; that of single objects when None.
 
         Raises:
             ValueError, TypeError: a field is missing, unknown or of a wrong type.
         """
         stream = BytesIO()
-        stream.write(self.frame)
+        stream.write(self.frame if frame is None else frame)
         fastavro.schemaless_writer(stream, self.parsed, record, strict_allow_default=True)
         return stream.getvalue()
 
@@ -115,6 +138,40 @@ def build(raw: Mapping[str, Any]) -> Schema:
         parsed=fastavro.parse_schema(plain, named_schemas={}),
         fingerprint=bytes.fromhex(avro_fingerprint(canonical, "CRC-64-AVRO")),
     )
+
+
+def parse(text: str | bytes) -> Schema:
+    """Parse a schema of unknown origin, given as JSON text.
+
+    Values of what this returns can be decoded without harm; whether they can be read as a record
+    of ours is the question of `readable`. Its `raw` has no references, docs or aliases.
+
+    Raises:
+        ValueError: it is no record schema, or outside the bounds of `streams.schema_tree`.
+    """
+    root, canonical = from_text(text)
+    try:
+        parsed = fastavro.parse_schema(_without_logical_types(root), named_schemas={})
+    except fastavro.schema.SchemaParseException as error:
+        raise ValueError(str(error)) from error
+    mark = bytes.fromhex(avro_fingerprint(canonical, "CRC-64-AVRO"))
+    return Schema(short(root["name"]), root, parsed, mark)
+
+
+def readable(writer: Schema, name: str, wanted: Collection[str] | None = None) -> None:
+    """Check that what a schema wrote can be read as the current record of a name.
+
+    Args:
+        writer: the schema.
+        name: the record.
+        wanted: the fields that matter; None = all.
+
+    Raises:
+        ValueError: it cannot; the message names each field, what is wrong with it, what to do.
+    """
+    found = obstacles(writer.tree, get(name).tree, wanted)
+    if found:
+        raise ValueError("; ".join(map(str, found)))
 
 
 def get(name: str) -> Schema:
@@ -145,48 +202,110 @@ def names() -> tuple[str, ...]:
     return tuple(_all())
 
 
+@cache
+def versions(name: str) -> tuple[Schema, ...]:
+    """Return the released versions of a schema, the oldest (version 1) first.
+
+    Raises:
+        ValueError: a version is missing between two others.
+    """
+    folder = directory() / HISTORY / name
+    paths = sorted(folder.glob("*.avsc"), key=lambda path: int(path.stem))
+    if [path.stem for path in paths] != [str(n + 1) for n in range(len(paths))]:
+        raise ValueError(f"{folder}: versions are numbered from 1 on, without gaps")
+    return tuple(build(json.loads(path.read_text(encoding="utf-8"))) for path in paths)
+
+
 def by_fingerprint(mark: bytes) -> Schema | None:
-    """Return the schema with this fingerprint, None where none is known."""
+    """Return the current or released schema with this fingerprint, None where none is known."""
     return _fingerprints().get(mark)
 
 
-def encode(name: str, record: Mapping[str, Any]) -> bytes:
+def encode(name: str, record: Mapping[str, Any], frame: bytes | None = None) -> bytes:
     """Encode a record in single-object encoding: C3 01, the fingerprint, the body.
+
+    Args:
+        name: the schema.
+        record: the fields.
+        frame: what to put before the body instead, such as `registry_frame(7)`.
 
     Raises:
         ValueError, TypeError: a field is missing, unknown or of a wrong type.
     """
-    return get(name).write(record)
+    return get(name).write(record, frame)
 
 
-def decode(data: bytes) -> tuple[str, dict[str, Any]]:
-    """Decode a single-object value under the schema its fingerprint names.
+def decode(data: bytes, find: Find | None = None) -> tuple[str, dict[str, Any]]:
+    """Decode a value under the schema its frame names, as the current version of its record.
+
+    Args:
+        data: the value.
+        find: gives the schemas that are not built in; None where there are no others.
 
     Raises:
-        DecodeError: BAD_FRAMING, UNKNOWN_SCHEMA or BAD_BODY.
+        DecodeError: BAD_FRAMING, UNKNOWN_SCHEMA, INCOMPATIBLE_SCHEMA or BAD_BODY.
     """
-    found = by_fingerprint(fingerprint_of(data))
+    frame = frame_of(data)
+    found = find_by(frame, find)
     if found is None:
-        detail = f"fingerprint {data[2:FRAME].hex()} is not known here"
-        raise DecodeError(DeadLetterReason.UNKNOWN_SCHEMA, detail)
-    return found.name, found.read(data[FRAME:])
+        raise DecodeError(DeadLetterReason.UNKNOWN_SCHEMA, unknown(frame))
+    body = data[len(frame) :]
+    current = _all().get(found.name)
+    if current is None or current.fingerprint == found.fingerprint:
+        return found.name, found.read(body)
+    return found.name, _whole(found.name).resolve(found, body)
 
 
-def fingerprint_of(data: bytes) -> bytes:
-    """Return the fingerprint in the framing of a value.
+def frame_of(data: bytes) -> bytes:
+    """Return what a value starts with and what names its schema.
+
+    Returns:
+        C3 01 and the fingerprint (10 bytes), or 00 and the registry's id (5 bytes).
 
     Raises:
         DecodeError: BAD_FRAMING.
     """
-    if len(data) < FRAME or data[: len(MARKER)] != MARKER:
-        if data[:1] == b"\x00":
-            detail = (
-                "the value starts with 00 (a schema registry's id) and no registry is configured"
-            )
-        else:
-            detail = f"the value starts with {data[:2].hex() or 'nothing'}, not with c301"
-        raise DecodeError(DeadLetterReason.BAD_FRAMING, detail)
-    return data[len(MARKER) : FRAME]
+    if len(data) >= FRAME and data.startswith(MARKER):
+        return data[:FRAME]
+    if len(data) >= REGISTRY_FRAME and data.startswith(REGISTRY_MARKER):
+        return data[:REGISTRY_FRAME]
+    start = data[:2].hex() or "nothing"
+    short = " and is cut short" if data.startswith((MARKER, REGISTRY_MARKER)) else ""
+    detail = f"the value starts with {start}{short}, not with c301 and 8 bytes or 00 and 4 bytes"
+    raise DecodeError(DeadLetterReason.BAD_FRAMING, detail)
+
+
+def registry_frame(schema_id: int) -> bytes:
+    """Return the frame of a schema registry's id."""
+    return REGISTRY_MARKER + schema_id.to_bytes(4, "big")
+
+
+def registry_id(frame: bytes) -> int | None:
+    """Return the id in a frame of a schema registry; None for a fingerprint."""
+    return int.from_bytes(frame[1:], "big") if frame.startswith(REGISTRY_MARKER) else None
+
+
+def find_by(frame: bytes, find: Find | None = None) -> Schema | None:
+    """Return the schema that a frame names: a built-in one, else what `find` gives.
+
+    Raises:
+        DecodeError: INCOMPATIBLE_SCHEMA, from `find`.
+    """
+    if frame.startswith(MARKER) and (built_in := by_fingerprint(frame[len(MARKER) :])):
+        return built_in
+    return None if find is None else find(frame)
+
+
+def label(frame: bytes) -> str:
+    """Return how people call a frame: the fingerprint in hex, or the id."""
+    number = registry_id(frame)
+    return f"fingerprint {frame[len(MARKER) :].hex()}" if number is None else f"schema id {number}"
+
+
+def unknown(frame: bytes) -> str:
+    """Return the sentence of an UNKNOWN_SCHEMA."""
+    hint = "" if registry_id(frame) is None else " (see the setting registry_url)"
+    return f"{label(frame)} is not known here{hint}"
 
 
 def directory() -> Path:
@@ -196,75 +315,93 @@ def directory() -> Path:
 
 
 class Reader:
-    """Reads single values of one record, whichever of some schemas each was written with.
+    """Reads single values of one record, whichever schema each was written with.
 
     Args:
         name: name of the record.
-        known: schemas other versions write it with, by fingerprint.
+        find: gives the schemas that are not built in, by frame; None where there are no others.
         wanted: the fields to return; the texts of others are not judged. None = all fields.
-
-    Attributes:
-        writers: the schemas by fingerprint, the current one first.
-
-    Raises:
-        ValueError: a known schema is of another record, or lacks a field that has no default.
     """
 
     def __init__(
         self,
         name: str,
-        known: Mapping[bytes, Schema] | None = None,
+        find: Find | None = None,
         wanted: Collection[str] | None = None,
     ) -> None:
-        current = get(name)
-        fields = [
-            field for field in current.raw["fields"] if wanted is None or field["name"] in wanted
-        ]
+        self.current = get(name)
         self._name = name
-        self._wanted = [field["name"] for field in fields]
-        self.writers = {current.fingerprint: current, **(known or {})}
+        self._find = find
+        self._wanted = [
+            field["name"]
+            for field in self.current.raw["fields"]
+            if wanted is None or field["name"] in wanted
+        ]
+        # By fingerprint: a schema known by several frames is prepared once.
         self._pairs: dict[bytes, tuple[Schema, Schema | None]] = {}
-        needed = {field["name"] for field in fields if "default" not in field}
-        for mark, writer in self.writers.items():
-            missing = needed - {field["name"] for field in writer.raw["fields"]}
-            if writer.name != name or missing:
-                lacks = f" without {', '.join(sorted(missing))}" if missing else ""
-                raise ValueError(
-                    f"schema {writer.fingerprint.hex()} ({writer.name}{lacks}) cannot be read "
-                    f"as {name}: leave it out of `known`"
-                )
-            plain, resolved = _pair(writer, fields)
-            # The current schema needs no resolving, which costs as much as the reading.
-            self._pairs[mark] = plain, None if writer is current else resolved
+
+    def writer(self, frame: bytes) -> Schema:
+        """Return the schema that a frame names, if values of it can be read as this record.
+
+        Raises:
+            DecodeError: UNKNOWN_SCHEMA, WRONG_SCHEMA or INCOMPATIBLE_SCHEMA.
+        """
+        found = find_by(frame, self._find)
+        if found is None:
+            raise DecodeError(DeadLetterReason.UNKNOWN_SCHEMA, unknown(frame))
+        self._pair(found)
+        return found
 
     def read(self, value: bytes | None) -> dict[str, Any]:
         """Decode one value.
 
         Raises:
-            DecodeError: NULL_VALUE, BAD_FRAMING, UNKNOWN_SCHEMA, WRONG_SCHEMA or BAD_BODY.
+            DecodeError: NULL_VALUE, BAD_FRAMING, UNKNOWN_SCHEMA, WRONG_SCHEMA,
+                INCOMPATIBLE_SCHEMA or BAD_BODY.
         """
         if value is None:
             raise DecodeError(DeadLetterReason.NULL_VALUE, "the value is null")
-        mark = fingerprint_of(value)
-        pair = self._pairs.get(mark)
-        if pair is None:
-            other = by_fingerprint(mark)
-            if other is None:
-                raise DecodeError(
-                    DeadLetterReason.UNKNOWN_SCHEMA, f"fingerprint {mark.hex()} is not known here"
-                )
-            raise DecodeError(
-                DeadLetterReason.WRONG_SCHEMA,
-                f"the value is a {other.name}; this topic carries {self._name}",
-            )
-        record = pair[0].read(value[FRAME:], pair[1])
+        frame = frame_of(value)
+        return self.resolve(self.writer(frame), value[len(frame) :])
+
+    def resolve(self, writer: Schema, body: bytes) -> dict[str, Any]:
+        """Decode what a schema wrote, without framing.
+
+        Raises:
+            DecodeError: WRONG_SCHEMA, INCOMPATIBLE_SCHEMA or BAD_BODY.
+        """
+        plain, resolved = self._pair(writer)
+        record = plain.read(body, resolved)
         return {name: record[name] for name in self._wanted}
+
+    def _pair(self, writer: Schema) -> tuple[Schema, Schema | None]:
+        """Return what to read a writer's values with."""
+        pair = self._pairs.get(writer.fingerprint)
+        if pair is not None:
+            return pair
+        if writer.name != self._name:
+            detail = f"the value is a {writer.name}; this topic carries {self._name}"
+            raise DecodeError(DeadLetterReason.WRONG_SCHEMA, detail)
+        try:
+            readable(writer, self._name, self._wanted)
+            trees = side_by_side(writer.tree, self.current.tree, self._wanted)
+            plain, resolved = build(trees[0]), build(trees[1])
+        # What fastavro makes of a schema it does not like is not documented.
+        except Exception as error:
+            detail = f"schema {writer.fingerprint.hex()} cannot be read as {self._name}: {error}"
+            raise DecodeError(DeadLetterReason.INCOMPATIBLE_SCHEMA, detail[:300]) from error
+        # The current schema needs no resolving, which costs as much as the reading.
+        current = writer.fingerprint == self.current.fingerprint
+        pair = self._pairs[writer.fingerprint] = plain, None if current else resolved
+        return pair
 
 
 @cache
 def _all() -> dict[str, Schema]:
     found: dict[str, Schema] = {}
     for path in sorted(directory().rglob("*.avsc"), key=lambda path: path.stem):
+        if HISTORY in path.relative_to(directory()).parts:
+            continue
         one = build(json.loads(path.read_text(encoding="utf-8")))
         if one.name in found:
             raise ValueError(f"{path}: a schema named {one.name!r} exists already")
@@ -275,11 +412,18 @@ def _all() -> dict[str, Schema]:
 @cache
 def _fingerprints() -> dict[bytes, Schema]:
     found: dict[bytes, Schema] = {}
-    for one in _all().values():
+    released = (one for name in _all() for one in versions(name))
+    for one in (*_all().values(), *released):
         other = found.setdefault(one.fingerprint, one)
-        if other is not one:
+        if other.name != one.name:
             raise ValueError(f"{one.name} and {other.name} have the same fingerprint")
     return found
+
+
+@cache
+def _whole(name: str) -> Reader:
+    """Return a reader of all fields of the current schema."""
+    return Reader(name)
 
 
 def _without_logical_types(node: Any) -> Any:
@@ -289,33 +433,3 @@ def _without_logical_types(node: Any) -> Any:
     if isinstance(node, list):
         return [_without_logical_types(item) for item in node]
     return node
-
-
-def _pair(writer: Schema, wanted: list[Mapping[str, Any]]) -> tuple[Schema, Schema]:
-    """Return what to read a writer's values with: its schema, and the one to resolve to.
-
-    The fields that are not wanted are read too, their texts as bytes: fastavro skips what a
-    reader leaves out without looking for the end, and an array that claims 2^62 items would
-    keep it busy for ever.
-    """
-    names = {field["name"] for field in wanted}
-    fields = [
-        field if field["name"] in names else {"name": field["name"], "type": _raw(field["type"])}
-        for field in writer.raw["fields"]
-    ]
-    others = [field for field in fields if field["name"] not in names]
-    return (
-        build({**writer.raw, "fields": fields}),
-        build({**writer.raw, "fields": [*wanted, *others]}),
-    )
-
-
-def _raw(kind: Any) -> Any:
-    """Return a type of the same encoding that takes any text."""
-    if isinstance(kind, list):
-        return [_raw(branch) for branch in kind]
-    if isinstance(kind, dict):
-        if kind.get("items") == "null":
-            raise ValueError("an array of nulls can claim any length: no schema may have one")
-        return {key: _raw(value) if key in _NESTED else value for key, value in kind.items()}
-    return "bytes" if kind == "string" else kind

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from streams.assignor import StageTopics
-from streams.failpoints import Failpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from aiokafka.structs import TopicPartition
 
     from streams.batch import FetchedBatch
+    from streams.catalog import SchemaCatalog
     from streams.epoch import OutRecord
+    from streams.failpoints import Failpoints
+    from streams.metrics import Metrics
+    from streams.refusals import RefusalLog
     from streams.settings import Settings
     from streams.transport import Reach
 
@@ -63,8 +66,16 @@ class Core(Protocol):
     def restore(self, records: Mapping[bytes, bytes]) -> None:
         """Take over a stored state (newest value of each key)."""
 
-    def fold(self, batch: FetchedBatch) -> None:
-        """Fold one batch; refused records become outputs."""
+    def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
+        """Fold one batch; refused records become outputs.
+
+        Args:
+            batch: the batch.
+            final: refuse records whose schema is not known, as a look-up found nothing.
+
+        Returns:
+            Frames to look up first; then nothing was folded. Empty when the batch is folded.
+        """
 
     def settle(self, caught_up: Mapping[str, float], wall: float) -> None:
         """Learn which topics are read to their end, as of a fetch answered at that time."""
@@ -84,6 +95,12 @@ class Flow(Protocol):
 
     async def close_flow(self, partitions: Iterable[TopicPartition]) -> None:
         """Stop the flow of these partitions."""
+
+    async def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch no more of these partitions; what is on its way still comes."""
+
+    async def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Go on fetching partitions whose flow is open."""
 
     async def committed(self, tp: TopicPartition) -> int | None:
         """Return the group's committed offset."""
@@ -133,6 +150,9 @@ class Surroundings:
         wall: the wall clock, s.
         leave: ends the worker, with the reason, when it cannot do its job.
         failpoints: faults that a test asked for.
+        catalog: whom to ask for schemas.
+        metrics: where the worker counts.
+        refusals: what tells people of dead letters.
     """
 
     settings: Settings
@@ -140,4 +160,7 @@ class Surroundings:
     size_limits: Mapping[str, int]
     wall: Callable[[], float]
     leave: Callable[[str], None]
-    failpoints: Failpoints = field(default_factory=Failpoints)
+    failpoints: Failpoints
+    catalog: SchemaCatalog
+    metrics: Metrics
+    refusals: RefusalLog

@@ -10,7 +10,6 @@ from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from streams import schemas
 from streams.codec import RecordDecoder, SecurityDecoder, TaskDecoder
 from streams.dead_letters import dead_letter
 from streams.detect import Detect
@@ -20,9 +19,10 @@ from streams.incidents import Incidents
 from streams.reasons import Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from streams.batch import FetchedBatch, Refusal
+    from streams.catalog import SchemaCatalog
     from streams.reasons import DeadLetterReason
     from streams.rules import RuleSet
     from streams.settings import Settings
@@ -64,7 +64,9 @@ class _Outbox:
 class DetectCore:
     """Stage *detect*, one partition: events in, findings, windows and dead letters out."""
 
-    def __init__(self, settings: Settings, rules: RuleSet, partition: int) -> None:
+    def __init__(
+        self, settings: Settings, rules: RuleSet, partition: int, catalog: SchemaCatalog
+    ) -> None:
         """Make an empty core for `partition`."""
         name = settings.topic
         self._detect = Detect(
@@ -74,11 +76,13 @@ class DetectCore:
             tasks_topic=name("tasks"),
             security_topic=name("security"),
         )
-        self._tasks = TaskDecoder(partitions=settings.partitions, partitioner=settings.partitioner)
+        self._catalog = catalog
+        count, partitioner = settings.partitions, settings.partitioner
+        self._tasks = TaskDecoder(partitions=count, partitioner=partitioner, find=catalog.find)
         self._security = SecurityDecoder(
-            partitions=settings.partitions, partitioner=settings.partitioner
+            partitions=count, partitioner=partitioner, find=catalog.find
         )
-        self._fold: dict[str, Callable[[FetchedBatch], None]] = {
+        self._fold: dict[str, Callable[[FetchedBatch, bool], Collection[bytes]]] = {
             name("tasks"): self._fold_tasks,
             name("security"): self._fold_security,
         }
@@ -106,14 +110,19 @@ class DetectCore:
         """Take over the stored state."""
         self._detect.restore(records.items())
 
-    def fold(self, batch: FetchedBatch) -> None:
+    def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
         """Decode, admit, fold and evaluate one batch of any input topic."""
-        if len(batch):
-            self._fold[batch.topic](batch)
+        if not len(batch):
+            return ()
+        missing = self._fold[batch.topic](batch, final)
+        if not missing:
             self._folded_at = batch.fetched_at
+        return missing
 
-    def _fold_tasks(self, batch: FetchedBatch) -> None:
+    def _fold_tasks(self, batch: FetchedBatch, final: bool) -> Collection[bytes]:
         decoded = self._tasks.decode(batch)
+        if decoded.unknown and not final:
+            return decoded.unknown
         self._outbox.refuse(batch, decoded.refused)
         rows = decoded.rows
         refused = self._detect.fold_tasks(
@@ -121,20 +130,24 @@ class DetectCore:
         )
         self._outbox.refuse(batch, _at(rows, refused))
         self._sample(batch.fetched_at)
+        return ()
 
     def _sample(self, fetched_at: float) -> None:
         """Remember that the tasks clock stood where it stands by then."""
         if (clock := self._detect.clocks.get("tasks")) is not None:
             self._samples.append(ClockSample(fetched_at, clock))
 
-    def _fold_security(self, batch: FetchedBatch) -> None:
+    def _fold_security(self, batch: FetchedBatch, final: bool) -> Collection[bytes]:
         decoded = self._security.decode(batch)
+        if decoded.unknown and not final:
+            return decoded.unknown
         self._outbox.refuse(batch, decoded.refused)
         rows = decoded.rows
         refused = self._detect.fold_security(
             decoded.value, batch.offsets[rows], batch.timestamps[rows]
         )
         self._outbox.refuse(batch, _at(rows, refused))
+        return ()
 
     def settle(self, caught_up: Mapping[str, float], wall: float) -> None:
         """Move quiet lives and idle clocks, where the topics' ends allow it.
@@ -166,7 +179,7 @@ class DetectCore:
         """Return findings, windows and dead letters, and the changed state."""
         drained = self._detect.drain()
         records = self._outbox.take()
-        records += [_finding_record(self._findings_topic, finding) for finding in drained.findings]
+        records += [self._finding_record(finding) for finding in drained.findings]
         records += [self._window_record(window) for window in drained.windows]
         return records, drained.state
 
@@ -178,8 +191,12 @@ class DetectCore:
         )
         key = f"{owner}|{window['task_type']}|{window['window_start']}".encode()
         return OutRecord(
-            self._windows_topic, self._partition, key, schemas.encode("Window", window)
+            self._windows_topic, self._partition, key, self._catalog.encode("Window", window)
         )
+
+    def _finding_record(self, finding: Finding) -> OutRecord:
+        value = self._catalog.encode("Finding", finding.to_record())
+        return OutRecord(self._findings_topic, 0, finding.fingerprint.encode(), value)
 
     def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
         """Return the finding that this partition stands still, or goes on again."""
@@ -191,17 +208,18 @@ class DetectCore:
                 transition=Transition.RESOLVED,
                 at=resumed_ms,
             )
-        return [_finding_record(self._findings_topic, finding)]
+        return [self._finding_record(finding)]
 
 
 class IncidentsCore:
     """Stage *incidents*: findings in, alerts out."""
 
-    def __init__(self, settings: Settings, partition: int) -> None:
+    def __init__(self, settings: Settings, partition: int, catalog: SchemaCatalog) -> None:
         """Make an empty core."""
         name = settings.topic
+        self._catalog = catalog
         self._incidents = Incidents()
-        self._findings = RecordDecoder("Finding")
+        self._findings = RecordDecoder("Finding", catalog.find)
         self._alerts_topic = name("alerts")
         self._outbox = _Outbox(name("dead-letters"), partition, settings.max_record_bytes)
         self._partition = partition
@@ -222,9 +240,11 @@ class IncidentsCore:
         """Take over the open alerts."""
         self._incidents.restore(records.items())
 
-    def fold(self, batch: FetchedBatch) -> None:
+    def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
         """Turn findings into alerts."""
         decoded = self._findings.decode(batch)
+        if decoded.unknown and not final:
+            return decoded.unknown
         self._outbox.refuse(batch, decoded.refused)
         self._incidents.fold([Finding.from_record(record) for record in decoded.value])
         alerts, state = self._incidents.drain()
@@ -234,10 +254,11 @@ class IncidentsCore:
                 self._alerts_topic,
                 self._partition,
                 alert.alert_id.encode(),
-                schemas.encode("Alert", alert.to_record()),
+                self._catalog.encode("Alert", alert.to_record()),
             )
             for alert in alerts
         ]
+        return ()
 
     def settle(self, caught_up: Mapping[str, float], wall: float) -> None:
         """Do nothing: incidents has no clock of its own yet."""
@@ -252,12 +273,6 @@ class IncidentsCore:
         """Return nothing: who would read the finding is the one that stopped."""
         del reason, since_ms, resumed_ms
         return []
-
-
-def _finding_record(topic: str, finding: Finding) -> OutRecord:
-    return OutRecord(
-        topic, 0, finding.fingerprint.encode(), schemas.encode("Finding", finding.to_record())
-    )
 
 
 def _at(rows: object, refusals: Sequence[Refusal]) -> list[Refusal]:

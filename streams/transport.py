@@ -167,6 +167,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             if tp in consumer.assignment():
                 consumer.pause(tp)
 
+    async def pause(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch no more of `partitions`, where their flow is open."""
+        await self.call_thread(self._switch, list(partitions), False)
+
+    async def resume(self, partitions: Iterable[TopicPartition]) -> None:
+        """Go on fetching `partitions`, where their flow is open."""
+        await self.call_thread(self._switch, list(partitions), True)
+
+    async def _switch(self, partitions: list[TopicPartition], on: bool) -> None:
+        consumer = self._ensure_consumer()
+        for tp in partitions:
+            if tp in self._cursors and tp in consumer.assignment():
+                (consumer.resume if on else consumer.pause)(tp)
+
     async def committed(self, tp: TopicPartition) -> int | None:
         """Return the offset the group has committed for `tp`, if any."""
         return cast("int | None", await self.call_thread(self._ensure_consumer().committed, tp))

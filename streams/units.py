@@ -33,10 +33,11 @@ from streams.epoch import (
     read_state,
 )
 from streams.failpoints import Failpoint, Guard
+from streams.hold import Hold
 from streams.stage import Core, Halt, Stage, StopReason, Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiokafka import AIOKafkaConsumer
 
@@ -69,6 +70,7 @@ class BatchVerdict(StrEnum):
     """What became of a fetched batch."""
 
     FOLDED = "FOLDED"
+    HELD = "HELD"
     NOT_OPEN = "NOT_OPEN"
     STALE = "STALE"
     DUPLICATE = "DUPLICATE"
@@ -109,6 +111,9 @@ class Unit:
         self._committed: dict[str, Any] | None = None
         self._halt: Halt | None = None
         self._failure: str | None = None
+        self._holds = {
+            tp.topic: Hold(tp, around, self._fold_held, self._fail) for tp in self.partitions()
+        }
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._life: asyncio.Task[None] | None = None
@@ -170,18 +175,23 @@ class Unit:
             self.fences += 1
             if self.fences >= CONTENDED_AFTER:
                 self._log.error("unit.contended", fences=self.fences)
+        self._around.metrics.reopenings.inc()
         self._log.warning("unit.reopening", error=f"{type(error).__name__}: {error}")
 
     async def _throw_away(self) -> None:
         """Forget producer, state and incarnation; what was not committed is read again."""
         self.incarnation += 1
         self._core = None
+        await self._drop_held()
         self._state_end = None
         with suppress(Exception):
             await self._around.flow.close_flow(self.partitions())
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.discard()
+
+    async def _drop_held(self) -> None:
+        await asyncio.gather(*(hold.drop() for hold in self._holds.values()))
 
     async def _stop(self, stop: UnitStoppedError) -> None:
         """Stand still, visibly: one finding, and no reset of anything."""
@@ -311,31 +321,52 @@ class Unit:
 
     def accept(self, batch: FetchedBatch) -> BatchVerdict:
         """Fold `batch` if it continues this unit's position, else say why not."""
+        hold = self._holds[batch.topic]
+        if hold.waiting and self.status is UnitStatus.OPEN:
+            hold.put(batch)
+            return BatchVerdict.HELD
+        verdict, missing = self._take(batch, final=False)
+        if missing:
+            hold.put(batch, missing)
+        return verdict
+
+    def _fold_held(self, batch: FetchedBatch, final: bool) -> Collection[bytes]:
+        _, missing = self._take(batch, final=final)
+        return missing
+
+    def _take(self, batch: FetchedBatch, *, final: bool) -> tuple[BatchVerdict, Collection[bytes]]:
+        """Fold `batch` if it continues this unit's position; also return what is to look up."""
         core = self._core
         if self.status is not UnitStatus.OPEN or core is None:
-            return BatchVerdict.NOT_OPEN
+            return BatchVerdict.NOT_OPEN, ()
         if self._around.failpoints.guards(Guard.INCARNATIONS):
-            position = self.positions[batch.topic]
-            if batch.incarnation != self.incarnation:
-                return BatchVerdict.STALE
-            if batch.next_offset <= position:
-                return BatchVerdict.DUPLICATE
-            if batch.fetch_from > position:
-                self._fail(
-                    f"gap: {batch.topic} continues at {batch.fetch_from}, position {position}"
-                )
-                return BatchVerdict.GAP
-            batch = batch.start_at(position)
+            if (verdict := self._misfit(batch)) is not None:
+                return verdict, ()
+            batch = batch.start_at(self.positions[batch.topic])
         try:
-            core.fold(batch)
+            missing = core.fold(batch, final=final)
         except Exception as error:  # noqa: BLE001 - a half folded core is thrown away
             self._log.exception("unit.fold_failed")
             self._fail(f"{type(error).__name__}: {error}")
-            return BatchVerdict.FAILED
+            return BatchVerdict.FAILED, ()
+        if missing:
+            return BatchVerdict.HELD, missing
         self.positions[batch.topic] = batch.next_offset
         if core.urgent:
             self._wake.set()
-        return BatchVerdict.FOLDED
+        return BatchVerdict.FOLDED, ()
+
+    def _misfit(self, batch: FetchedBatch) -> BatchVerdict | None:
+        """Return why `batch` does not continue this unit's position, None where it does."""
+        position = self.positions[batch.topic]
+        if batch.incarnation != self.incarnation:
+            return BatchVerdict.STALE
+        if batch.next_offset <= position:
+            return BatchVerdict.DUPLICATE
+        if batch.fetch_from > position:
+            self._fail(f"gap: {batch.topic} continues at {batch.fetch_from}, position {position}")
+            return BatchVerdict.GAP
+        return None
 
     def settle(self) -> None:
         """Tell the core which topics are read to their end."""
@@ -399,12 +430,21 @@ class Unit:
                 pause = lambda: points.passage(Failpoint.EPOCH_BEFORE_COMMIT)  # noqa: E731
             last = await producer.commit(records, before_commit=pause)
             await points.passage(Failpoint.EPOCH_AFTER_COMMIT)
+            self._count(records)
             # The commit marker takes the offset after the last record.
             self._state_end = last[self.state_partition] + 2
             self._committed = self._unit_state(self.epoch, positions)
             self._log.debug(
                 "unit.epoch", epoch=self.epoch, records=len(records), positions=positions
             )
+
+    def _count(self, records: Collection[OutRecord]) -> None:
+        """Count what an epoch has committed."""
+        self._around.metrics.epochs.inc()
+        topic = self._around.settings.topic("dead-letters")
+        letters = [record for record in records if record.topic == topic]
+        if letters:
+            self._around.refusals.note(letters)
 
     def _cut(self, core: Core, positions: Mapping[str, int]) -> list[OutRecord]:
         """Return everything an epoch writes; afterwards `core` may be folded further."""
@@ -446,6 +486,7 @@ class Unit:
         """
         was_open = self.status is UnitStatus.OPEN
         self.status = UnitStatus.CLOSED if self.status is not UnitStatus.STOPPED else self.status
+        await self._drop_held()
         life, self._life = self._life, None
         if was_open:
             try:

@@ -19,9 +19,12 @@ import structlog
 from faust.worker import Worker
 
 from streams.assignor import assignor_for
+from streams.catalog import SchemaCatalog
 from streams.failpoints import Failpoints
+from streams.metrics import Metrics
 from streams.ownership import UnitManager
 from streams.provision import ProblemKind, TopicsError, check_topics, size_limits
+from streams.refusals import RefusalLog
 from streams.stage import Stage, Surroundings
 from streams.transport import BatchConsumer, BatchTransport, PassThrough
 
@@ -42,6 +45,7 @@ class StreamsApp(faust.App):
     settings: Settings
     subscription: frozenset[str]
     units: UnitManager
+    catalog: SchemaCatalog
     exit_code = 0
 
     def _create_directories(self) -> None:
@@ -49,7 +53,11 @@ class StreamsApp(faust.App):
 
 
 def build(
-    settings: Settings, stages: Sequence[Stage], size_limits: Mapping[str, int] | None = None
+    settings: Settings,
+    stages: Sequence[Stage],
+    size_limits: Mapping[str, int] | None = None,
+    catalog: SchemaCatalog | None = None,
+    metrics: Metrics | None = None,
 ) -> StreamsApp:
     """Make the app of one worker.
 
@@ -57,6 +65,8 @@ def build(
         settings: the worker's settings.
         stages: the dataflow to run.
         size_limits: topic → max.message.bytes, as read from the broker.
+        catalog: the schemas that the stages' cores know; one of its own when None.
+        metrics: where the worker counts; nowhere anybody looks when None.
     """
     app = StreamsApp(
         settings.app_id,
@@ -76,7 +86,9 @@ def build(
     app.settings = settings
     app.subscription = frozenset(name for stage in stages for name in stage.topics)
     app.transport = BatchTransport(app.conf.broker_consumer, app, app.loop)
-    app.units = UnitManager(stages, _surroundings(app, size_limits or {}))
+    metrics = metrics or Metrics()
+    app.catalog = catalog or SchemaCatalog(settings, metrics=metrics)
+    app.units = UnitManager(stages, _surroundings(app, size_limits or {}, metrics))
     _connect(app, stages)
     return app
 
@@ -91,7 +103,9 @@ class _LateFlow:
         return getattr(cast("BatchConsumer", self._app.consumer).thread, name)
 
 
-def _surroundings(app: StreamsApp, size_limits: Mapping[str, int]) -> Surroundings:
+def _surroundings(
+    app: StreamsApp, size_limits: Mapping[str, int], metrics: Metrics
+) -> Surroundings:
     def leave(why: str) -> None:
         log.error("worker.leaving", reason=why)
         app.exit_code = 1
@@ -104,6 +118,9 @@ def _surroundings(app: StreamsApp, size_limits: Mapping[str, int]) -> Surroundin
         wall=time.time,
         leave=leave,
         failpoints=Failpoints.from_environment(),
+        catalog=app.catalog,
+        metrics=metrics,
+        refusals=RefusalLog(metrics, time.monotonic),
     )
 
 
@@ -123,6 +140,10 @@ def _connect(app: StreamsApp, stages: Sequence[Stage]) -> None:
     async def close_all(*_: Any, **__: Any) -> None:
         await units.revoked()
 
+    async def shut_down(*_: Any, **__: Any) -> None:
+        await units.revoked()
+        await app.catalog.close()
+
     for stage in stages:
         for name in stage.reads:
             channel = app.topic(name, schema=PassThrough(), acks=False)
@@ -130,7 +151,7 @@ def _connect(app: StreamsApp, stages: Sequence[Stage]) -> None:
     app.on_partitions_assigned.connect(on_assigned, weak=False)
     app.on_partitions_revoked.connect(close_all, weak=False)
     # Faust stops without revoking anything, so the units are closed here as well.
-    app.on_before_shutdown.connect(close_all, weak=False)
+    app.on_before_shutdown.connect(shut_down, weak=False)
     app.timer(interval=app.settings.housekeeping_interval, name="housekeeping")(units.housekeeping)
 
 
@@ -167,11 +188,17 @@ async def wait_for_broker(settings: Settings) -> dict[str, int]:
         return await size_limits(settings)
 
 
-def serve(settings: Settings, stages: Sequence[Stage], limits: Mapping[str, int]) -> int:
+def serve(
+    settings: Settings,
+    stages: Sequence[Stage],
+    limits: Mapping[str, int],
+    catalog: SchemaCatalog | None = None,
+    metrics: Metrics | None = None,
+) -> int:
     """Run an app around `stages` until SIGTERM or SIGINT; 0 after a clean stop, else not."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    app = build(settings, stages, limits)
+    app = build(settings, stages, limits, catalog, metrics)
     tune_garbage_collector()
     worker = Worker(
         app,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.local import LocalBroker
+from streams.local import LocalBroker, LocalRegistry
 from streams.provision import create_topics
 from streams.settings import LOCAL_PARTITIONS, Settings
 
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 def broker() -> Iterator[LocalBroker]:
     """Yield one real Kafka for the whole session; a test that kills it starts its own."""
     with LocalBroker() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[LocalRegistry]:
+    """Yield one real schema registry for the session; subjects begin with the test's prefix.
+
+    A test that kills or stops it starts its own.
+    """
+    with LocalRegistry() as running:
         yield running
 
 

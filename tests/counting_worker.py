@@ -17,7 +17,7 @@ from streams.stage import Stage, StopReason
 from streams.worker import configure_logging, serve, wait_for_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from streams.batch import FetchedBatch
     from streams.settings import Settings
@@ -42,11 +42,13 @@ class CountingCore:
     def restore(self, records: Mapping[bytes, bytes]) -> None:
         self._count = int(records.get(b"count", b"0"))
 
-    def fold(self, batch: FetchedBatch) -> None:
+    def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
+        del final
         for offset, value in zip(batch.offsets, batch.values, strict=True):
             self._count += 1
             line = b"%d,%d,%s" % (self._count, offset, (value or b"")[:16])
             self._out.append(OutRecord(self._topic, self._partition, b"%d" % offset, line))
+        return ()
 
     def settle(self, caught_up: Mapping[str, float], wall: float) -> None:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,8 @@ def expected(value: bytes, key: bytes | None) -> Row | Reason:
     Texts that are not used are not judged: the reference reads them as bytes.
     """
     try:
-        schemas.fingerprint_of(value)
+        if schemas.registry_id(schemas.frame_of(value)) is not None:
+            return Reason.UNKNOWN_SCHEMA
         if schemas.by_fingerprint(value[2:10]) is None:
             return Reason.UNKNOWN_SCHEMA
         if value[2:10] != schemas.fingerprint("TaskFinished"):
@@ -296,7 +298,7 @@ def test_each_kind_of_bad_record_has_its_reason() -> None:
         (b"", b"agent-0", Reason.BAD_FRAMING),
         (b"\xc3\x01", b"agent-0", Reason.BAD_FRAMING),
         (b'{"agent_id": 1}', b"agent-0", Reason.BAD_FRAMING),
-        (b"\x00\x00\x00\x00\x01" + good[10:], b"agent-0", Reason.BAD_FRAMING),
+        (b"\x00\x00\x00\x00\x01" + good[10:], b"agent-0", Reason.UNKNOWN_SCHEMA),
         (b"\xc3\x01" + b"newer ml" + good[10:], b"agent-0", Reason.UNKNOWN_SCHEMA),
         (schemas.encode("SecurityEvent", a_security_event()), b"t/a", Reason.WRONG_SCHEMA),
         (good[:-1], b"agent-0", Reason.BAD_BODY),
@@ -314,7 +316,7 @@ def test_each_kind_of_bad_record_has_its_reason() -> None:
     reasons = {refusal.index: refusal.reason for refusal in decoded.refused}
     assert reasons == {i: case[2] for i, case in enumerate(cases) if case[2] is not None}
     details = {refusal.index: refusal.detail for refusal in decoded.refused}
-    assert "no registry is configured" in details[4]
+    assert "registry_url" in details[4]
     assert "SecurityEvent" in details[6]
 
 
@@ -483,7 +485,7 @@ def test_known_versions_are_read_beside_the_current_one(version: str) -> None:
             records[i]["cached_tokens"] = None
         values[i] = other.write(written)
     mixed = a_batch(values, list(batch.keys))
-    decoded = decoder(known={other.fingerprint: other}).decode(mixed)
+    decoded = decoder(find={other.frame: other}.get).decode(mixed)
     assert decoded.refused == []
     assert rows_of(decoded.value) == [row_of(record) for record in records]
     unknown = decoder().decode(mixed)
@@ -492,13 +494,96 @@ def test_known_versions_are_read_beside_the_current_one(version: str) -> None:
     assert rows_of(unknown.value) == [row_of(record) for record in records[1::2]]
 
 
-def test_a_version_that_cannot_be_counted_is_refused_at_the_start() -> None:
+@pytest.mark.parametrize("count", [3, 60])
+def test_values_framed_by_a_registry_are_read_like_others(count: int) -> None:
+    records = [a_task(i) for i in range(count)]
+    batch = batch_of("TaskFinished", records)
+    values = [
+        value if i % 3 else schemas.registry_frame(70_000) + (value or b"")[schemas.FRAME :]
+        for i, value in enumerate(batch.values)
+    ]
+    known = {schemas.registry_frame(70_000): schemas.get("TaskFinished")}
+
+    decoded = decoder(find=known.get).decode(a_batch(values, list(batch.keys)))
+
+    assert decoded.refused == []
+    assert rows_of(decoded.value) == [row_of(record) for record in records]
+
+
+def test_an_id_that_nobody_knows_is_refused_and_worth_a_look_up() -> None:
+    records = [a_task(i) for i in range(40)]
+    batch = batch_of("TaskFinished", records)
+    values = list(batch.values)
+    values[4] = schemas.registry_frame(4) + b"x"
+    values[9] = schemas.MARKER + b"\xff" * 8 + b"x"
+    values[11] = b"\x00\x00"
+
+    decoded = decoder().decode(a_batch(values, list(batch.keys)))
+
+    assert [(r.index, r.reason) for r in decoded.refused] == [
+        (4, Reason.UNKNOWN_SCHEMA),
+        (9, Reason.UNKNOWN_SCHEMA),
+        (11, Reason.BAD_FRAMING),
+    ]
+    assert decoded.unknown == {schemas.registry_frame(4), schemas.MARKER + b"\xff" * 8}
+
+
+def test_a_schema_that_becomes_known_is_used_from_then_on() -> None:
+    other = VERSIONS["fewer fields"]
+    known: dict[bytes, schemas.Schema] = {}
+    records = [a_task(i, tenant=None, cached_tokens=None) for i in range(30)]
+    names = {field["name"] for field in other.raw["fields"]}
+    values = [other.write({k: v for k, v in r.items() if k in names}) for r in records]
+    batch = a_batch(list(values), list(batch_of("TaskFinished", records).keys))
+    reading = decoder(find=known.get)
+
+    before = reading.decode(batch)
+    known[other.frame] = other
+    after = reading.decode(batch)
+
+    assert before.unknown == {other.frame}
+    assert rows_of(after.value) == [row_of(record) for record in records]
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_a_schema_without_a_needed_field_is_incompatible(count: int) -> None:
     lacking = older(without=("agent_id",))
-    with pytest.raises(ValueError, match="without agent_id"):
-        decoder(known={lacking.fingerprint: lacking})
-    other = schemas.get("Window")
-    with pytest.raises(ValueError, match="Window"):
-        decoder(known={other.fingerprint: other})
+    values: list[bytes | None] = [lacking.frame + b"x"] * count
+
+    decoded = decoder(find={lacking.frame: lacking}.get).decode(a_batch(values, [b"k"] * count))
+
+    assert {refusal.reason for refusal in decoded.refused} == {Reason.INCOMPATIBLE_SCHEMA}
+    assert "agent_id" in decoded.refused[0].detail
+
+
+def test_a_record_of_which_only_the_beginning_is_here_is_refused_and_no_neighbour() -> None:
+    records = [a_task(i) for i in range(30)]
+    batch = replace(batch_of("TaskFinished", records), oversize={107: 5_000_000})
+
+    decoded = decoder().decode(batch)
+
+    assert [(r.index, r.reason) for r in decoded.refused] == [(7, Reason.OVERSIZE)]
+    assert "5000000 bytes" in decoded.refused[0].detail
+    assert decoded.rows.tolist() == [*range(7), *range(8, 30)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")], True),
+        ([("ce_traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")], True),
+        ([("traceparent", None), ("ce_id", b"7")], False),
+        ([], False),
+    ],
+)
+def test_a_security_event_takes_its_trace_id_from_the_headers(
+    headers: list[tuple[str, bytes | None]], expected: bool
+) -> None:
+    batch = replace(batch_of("SecurityEvent", [a_security_event()]), headers=[headers])
+
+    (event,) = SecurityDecoder(partitions=1).decode(batch).value
+
+    assert event.trace_id == ("0af7651916cd43dd8448eb211c80319c" if expected else None)
 
 
 def test_security_events_are_decoded_one_by_one() -> None:
@@ -544,7 +629,7 @@ def test_our_own_records_are_decoded_whatever_their_key() -> None:
     assert decoded.value == [window, window]
     assert decoded.rows.tolist() == [0, 2]
     assert decoded.refused == [
-        Refusal(1, Reason.BAD_FRAMING, "the value starts with 3f, not with c301")
+        Refusal(1, Reason.BAD_FRAMING, "the value starts with 3f, not with c301 and 8 bytes or 00 and 4 bytes")
     ]
 
 

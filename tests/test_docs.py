@@ -25,6 +25,7 @@ from streams.durations import duration_text
 from streams.failpoints import Failpoint, Guard
 from streams.incidents import Outcome
 from streams.keys import Keys, key_of
+from streams.metrics import Metrics
 from streams.provision import create_topics
 from streams.rules import RuleSet
 from streams.settings import OTHER_NAMES, Settings
@@ -85,6 +86,8 @@ ENUMS: list[tuple[str, str, type[StrEnum]]] = [
     ("running.md", "## When a partition stops", StopReason),
     ("running.md", "### Units", UnitStatus),
     ("running.md", "### Batches", BatchVerdict),
+    ("running.md", "### Holds", reasons.HoldReason),
+    ("running.md", "### Look-ups", reasons.LookUpOutcome),
     ("fault-tests.md", "## Fail points", Failpoint),
     ("fault-tests.md", "## Guards", Guard),
 ]
@@ -132,6 +135,22 @@ def logged() -> set[str]:
 
 def test_every_log_event_stands_in_its_table() -> None:
     assert set(first_cells(DOCS / "running.md", "## Logs")) == logged()
+
+
+# -- metrics -----------------------------------------------------------------------------------
+
+
+def test_every_metric_stands_in_its_table_with_its_labels() -> None:
+    expected = [
+        [
+            f"`{metric.name}{'_total' * (metric.type == 'counter')}`",
+            ", ".join(f"`{label}`" for label in metric.samples[0].labels),
+            metric.documentation,
+        ]
+        for metric in Metrics().registry.collect()
+    ]
+
+    assert sorted(table(DOCS / "running.md", "## Metrics")) == sorted(expected)
 
 
 # -- topics and records ------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def test_a_missing_field_is_refused_on_writing() -> None:
     [
         (b"", DeadLetterReason.BAD_FRAMING, "nothing"),
         (b"\xc3\x01short", DeadLetterReason.BAD_FRAMING, "c301"),
-        (b"\x00\x00\x00\x00\x07body", DeadLetterReason.BAD_FRAMING, "no registry is configured"),
+        (b"\x00\x00\x00\x00\x07body", DeadLetterReason.UNKNOWN_SCHEMA, "schema id 7"),
         (b"{}", DeadLetterReason.BAD_FRAMING, "7b7d"),
         (b"\xc3\x01" + bytes(8), DeadLetterReason.UNKNOWN_SCHEMA, "0000000000000000"),
         (b"\xc3\x01" + schemas.fingerprint("Window"), DeadLetterReason.BAD_BODY, "Window"),

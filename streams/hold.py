@@ -1,0 +1,111 @@
+"""What waits in front of a unit: batches of a topic whose schema must be looked up first.
+
+Order within a topic is kept: while one batch waits, the batches behind it wait too. Other topics of
+the unit go on. After a moment the partition is paused, so what waits here is no more than what was
+on its way; it is in memory only, and read again if the unit closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from streams.reasons import HoldReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from aiokafka.structs import TopicPartition
+
+    from streams.batch import FetchedBatch
+    from streams.stage import Surroundings
+
+    Fold = Callable[[FetchedBatch, bool], Collection[bytes]]
+
+PATIENCE = 0.25
+"""Seconds a look-up may take before the partition is paused."""
+
+
+class Hold:
+    """The waiting batches of one topic partition.
+
+    Args:
+        tp: the partition.
+        around: whom to ask, and the flow to pause.
+        fold: folds a batch, or returns the frames to look up first; True = they were looked up.
+        fail: told when that cannot go on.
+    """
+
+    def __init__(
+        self, tp: TopicPartition, around: Surroundings, fold: Fold, fail: Callable[[str], None]
+    ) -> None:
+        self._tp = tp
+        self._around = around
+        self._fold = fold
+        self._fail = fail
+        self._batches: deque[FetchedBatch] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether batches wait, so that no later one may pass."""
+        return bool(self._batches)
+
+    def put(self, batch: FetchedBatch, missing: Collection[bytes] = ()) -> None:
+        """Take a batch: the first one with what it misses, the others behind it."""
+        self._batches.append(batch)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._release(missing), name=f"hold {self._tp}")
+
+    async def drop(self) -> None:
+        """Forget what waits: it will be read again."""
+        self._batches.clear()
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _release(self, missing: Collection[bytes]) -> None:
+        """Look up and fold until nothing waits; whatever goes wrong, the unit opens again."""
+        try:
+            await self._fold_all(missing)
+        except Exception as error:  # noqa: BLE001 - a hold that ends silently would wait for ever
+            self._batches.clear()
+            self._fail(f"{type(error).__name__}: {error}")
+
+    async def _fold_all(self, missing: Collection[bytes]) -> None:
+        while self._batches:
+            if missing:
+                await self._look_up(missing)
+                self._fold(self._batches[0], True)
+                missing = ()
+            else:
+                missing = self._fold(self._batches[0], False)
+                if missing:
+                    continue
+            self._batches.popleft()
+            await asyncio.sleep(0)  # others on this loop wait no longer than for one batch
+
+    async def _look_up(self, missing: Collection[bytes]) -> None:
+        asking = asyncio.create_task(self._around.catalog.look_up(missing))
+        try:
+            done, _ = await asyncio.wait({asking}, timeout=PATIENCE)
+            if done:
+                asking.result()
+            else:
+                await self._look_up_paused(asking)
+        finally:
+            asking.cancel()
+
+    async def _look_up_paused(self, asking: asyncio.Task[None]) -> None:
+        held = self._around.metrics.held.labels(HoldReason.SCHEMA)
+        held.inc()
+        try:
+            await self._around.flow.pause([self._tp])
+            await asking
+        finally:
+            held.dec()
+        await self._around.flow.resume([self._tp])
