@@ -46,6 +46,7 @@ COPIED = (
     "entity_kind",
     "tenant",
     "entity_id",
+    "trace_id",
     "value",
     "threshold",
     "baseline",
@@ -199,6 +200,7 @@ class Oracle:
         finding = self._life_finding(life, transition, "SECURITY_EVENT", at)
         finding["finding_id"] += f"-{offset}"
         finding["first_offset"] = finding["last_offset"] = offset
+        finding["trace_id"] = record.get("trace_id")
         self.findings.append(finding)
 
     def quiet(self, clock: int) -> None:

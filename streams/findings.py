@@ -79,6 +79,7 @@ class Finding:
     entity_id: str
     task_type: str | None = None
     kind: str | None = None
+    trace_id: str | None = None
     at: int
     starts_at: int
     value: float

@@ -68,6 +68,7 @@ class Alert:
     tenant: str | None = None
     entity_id: str
     kind: str | None = None
+    trace_id: str | None = None
     caused_by: str | None = None
     suppressed_by: str | None = None
     members: list[str] = field(default_factory=list)
@@ -112,6 +113,7 @@ class Alert:
             tenant=finding.tenant,
             entity_id=finding.entity_id,
             kind=finding.kind,
+            trace_id=finding.trace_id,
             members=[finding.finding_id],
             affected=[finding.entity_id],
             starts_at=finding.starts_at,

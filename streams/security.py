@@ -7,7 +7,7 @@ none came for some hours of the clock of their topic. There is no window and no 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams.durations import DAY, HOUR
@@ -137,7 +137,8 @@ class SecurityLives:
             threat.paged, threat.severity = True, max(threat.severity, own, key=_ORDER.index)
         self._open.add(key)
         self._dirty.add(key)
-        findings.append(self._finding(key, transition, event.occurred_at))
+        finding = self._finding(key, transition, event.occurred_at)
+        findings.append(replace(finding, trace_id=event.trace_id))
         return findings
 
     def quiet(self, clock: int) -> list[Finding]:

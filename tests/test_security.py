@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streams.columns import SecurityEvent
 from streams.durations import DAY, HOUR, MINUTE
+from streams.incidents import Alert
 from streams.rules import RuleSet
 from streams.security import SecurityLives, SeriesLimitLife
 
@@ -198,6 +199,14 @@ def test_the_evidence_is_the_event() -> None:
     assert (finding.evidence_topic, finding.evidence_partition) == ("agentops.security", 3)
     assert (finding.first_offset, finding.last_offset) == (1, 1)
     assert (finding.rule, finding.kind, finding.threshold) == ("security", "INJECTION_ATTEMPT", 1)
+
+
+def test_a_finding_carries_the_trace_of_the_event_that_caused_it_and_so_does_its_alert() -> None:
+    lives = fresh()
+    first, second = handle(lives, event(trace_id="a" * 32), event(START + 1))
+    (resolved,) = lives.quiet(START + DAY)
+    assert (first.trace_id, second.trace_id, resolved.trace_id) == ("a" * 32, None, None)
+    assert Alert.of(first).to_record()["trace_id"] == "a" * 32
 
 
 def test_a_closed_life_is_known_while_its_events_may_still_count() -> None:
