@@ -11,22 +11,19 @@ ends by calling a schema unknown that nobody could be asked about.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 
 from streams import schemas
 from streams.metrics import Metrics
 from streams.reasons import DeadLetterReason, LookUpOutcome
 from streams.registry import RegistryClient, RegistryError, UnusableSchemaError
-from streams.schema_topic import SchemaTopicError, parse
+from streams.schema_topic import SchemaTopic, SchemaTopicError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -44,8 +41,6 @@ MAX_KNOWN = 4096
 """Schemas remembered; more can only be invented."""
 INPUTS = ("tasks", "security", "findings")
 """Topics whose subjects are read whole at every look-up."""
-_ENDLESS = 30.0
-"""Seconds after which reading the schemas topic to its end is tried anew."""
 
 
 class _Source:
@@ -99,7 +94,7 @@ class SchemaCatalog:
         self._versions: dict[str, set[int]] = {}
         for name, frame in self._frames.items():
             self._known[frame] = schemas.get(name)
-        self._topic = _SchemaTopic(settings)
+        self._topic = SchemaTopic(settings)
         self._registry = RegistryClient.of(settings) if settings.registry_url else None
         self._broker_source = _Source(settings.topic("schemas"), lambda _: None)
         self._registry_source = _Source("schema registry", self._metrics.registry_up.set)
@@ -222,66 +217,10 @@ class SchemaCatalog:
             return
         if isinstance(found, str):
             try:
-                found = schemas.build(json.loads(found))
+                found = schemas.parse(found)
             # Whatever a registry holds under an id: it cannot be used, and says why.
-            except Exception as error:  # noqa: BLE001
+            except ValueError as error:
                 found = f"{schemas.label(frame)} cannot be used: {error}"[:300]
         self._known[frame] = found
         name = found if isinstance(found, str) else found.name
         log.info("schemas.learned", schema=schemas.label(frame), name=name)
-
-
-class _SchemaTopic:
-    """A reader of `agentops.schemas` that remembers how far it came."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._partition = TopicPartition(settings.topic("schemas"), 0)
-        self._consumer: Any = None
-        self._position = 0
-
-    async def news(self) -> list[tuple[bytes | None, bytes | None]]:
-        """Return (key, value) of all committed records since the last call, up to the end."""
-        try:
-            async with asyncio.timeout(_ENDLESS):
-                return await self._read()
-        except BaseException:
-            # A consumer that failed once is not trusted again.
-            await self.close()
-            raise
-
-    async def _read(self) -> list[tuple[bytes | None, bytes | None]]:
-        consumer, tp = await self._started(), self._partition
-        end = (await consumer.end_offsets([tp]))[tp]
-        found = []
-        position = self._position
-        while position < end:
-            for records in (await consumer.getmany(tp, timeout_ms=200)).values():
-                found += [(record.key, record.value) for record in records]
-            position = await consumer.position(tp)
-        self._position = position
-        return found
-
-    async def _started(self) -> Any:
-        if self._consumer is None:
-            self._consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._settings.bootstrap_servers,
-                client_id=f"{self._settings.app_id}-schemas",
-                isolation_level="read_committed",
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                max_partition_fetch_bytes=self._settings.max_record_bytes,
-            )
-            await self._consumer.start()
-            self._consumer.assign([self._partition])
-            if self._position:
-                self._consumer.seek(self._partition, self._position)
-            else:
-                await self._consumer.seek_to_beginning(self._partition)
-        return self._consumer
-
-    async def close(self) -> None:
-        """Let go of the consumer; the next call makes another."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await consumer.stop()

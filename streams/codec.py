@@ -119,7 +119,7 @@ class TaskDecoder:
         end = np.cumsum(size)
         start = end - size
         rest = np.ones(len(values), np.bool_)
-        here = ~np.isin(batch.offsets, list(batch.oversize))
+        here = ~np.isin(batch.offsets, [*batch.oversize, *batch.unreadable])
         parts: list[tuple[NDArray[np.int64], TaskColumns]] = []
 
         def columns(frame: bytes, plan: Plan) -> None:
@@ -417,9 +417,12 @@ def _each(
 
 
 def _whole_value(batch: FetchedBatch, row: int) -> bytes | None:
-    """Return a value, or raise DecodeError where only its beginning is here."""
-    size = batch.oversize.get(int(batch.offsets[row])) if batch.oversize else None
-    if size is not None:
-        detail = f"key and value have {size} bytes, more than max_value_bytes allows"
-        raise schemas.DecodeError(DeadLetterReason.OVERSIZE, detail)
+    """Return a value, or raise DecodeError where not all of it is here."""
+    if batch.oversize or batch.unreadable:
+        offset = int(batch.offsets[row])
+        if (why := batch.unreadable.get(offset)) is not None:
+            raise schemas.DecodeError(DeadLetterReason.UNREADABLE_BATCH, why)
+        if (size := batch.oversize.get(offset)) is not None:
+            detail = f"key and value have {size} bytes, more than max_value_bytes allows"
+            raise schemas.DecodeError(DeadLetterReason.OVERSIZE, detail)
     return batch.values[row]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -107,9 +108,13 @@ class RegistryClient:
             )
         self.url = url.rstrip("/")
         self._user = user
-        self._auth = None
+        self._headers = {
+            "Accept": f"{_MEDIA_TYPE}, application/json",
+            "Accept-Encoding": "identity",
+            "Content-Type": _MEDIA_TYPE,
+        }
         if user is not None or password is not None:
-            self._auth = aiohttp.BasicAuth(user or "", password or "", encoding="utf-8")
+            self._headers["Authorization"] = _basic(user or "", password or "")
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
 
@@ -257,7 +262,7 @@ class RegistryClient:
         try:
             # A redirect could lead our password elsewhere.
             async with self._opened().request(
-                method, url, data=data, auth=self._auth, allow_redirects=False
+                method, url, data=data, allow_redirects=False
             ) as response:
                 return Answer(asked, response.status, await body_of(asked, response))
         except TimeoutError:
@@ -279,11 +284,7 @@ class RegistryClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 # Nothing compressed: what is small on the wire could be large here.
                 auto_decompress=False,
-                headers={
-                    "Accept": f"{_MEDIA_TYPE}, application/json",
-                    "Accept-Encoding": "identity",
-                    "Content-Type": _MEDIA_TYPE,
-                },
+                headers=self._headers,
             )
         return self._session
 
@@ -322,6 +323,13 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _basic(user: str, password: str) -> str:
+    """Return the header of HTTP basic authentication, RFC 7617."""
+    if ":" in user:
+        raise ValueError("The name in registry_user has a colon, which HTTP does not allow there.")
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def _config(subject: str | None) -> str:

@@ -556,14 +556,22 @@ def test_a_schema_without_a_needed_field_is_incompatible(count: int) -> None:
     assert "agent_id" in decoded.refused[0].detail
 
 
-def test_a_record_of_which_only_the_beginning_is_here_is_refused_and_no_neighbour() -> None:
-    records = [a_task(i) for i in range(30)]
-    batch = replace(batch_of("TaskFinished", records), oversize={107: 5_000_000})
+@pytest.mark.parametrize(
+    ("marked", "reason", "detail"),
+    [
+        ({"oversize": {107: 5_000_000}}, Reason.OVERSIZE, "5000000 bytes"),
+        ({"unreadable": {107: "torn at byte 9"}}, Reason.UNREADABLE_BATCH, "torn at byte 9"),
+    ],
+)
+def test_a_record_that_is_not_all_here_is_refused_and_no_neighbour(
+    marked: dict[str, Any], reason: Reason, detail: str
+) -> None:
+    batch = replace(batch_of("TaskFinished", [a_task(i) for i in range(30)]), **marked)
 
     decoded = decoder().decode(batch)
 
-    assert [(r.index, r.reason) for r in decoded.refused] == [(7, Reason.OVERSIZE)]
-    assert "5000000 bytes" in decoded.refused[0].detail
+    assert [(r.index, r.reason) for r in decoded.refused] == [(7, reason)]
+    assert detail in decoded.refused[0].detail
     assert decoded.rows.tolist() == [*range(7), *range(8, 30)]
 
 
@@ -629,7 +637,11 @@ def test_our_own_records_are_decoded_whatever_their_key() -> None:
     assert decoded.value == [window, window]
     assert decoded.rows.tolist() == [0, 2]
     assert decoded.refused == [
-        Refusal(1, Reason.BAD_FRAMING, "the value starts with 3f, not with c301 and 8 bytes or 00 and 4 bytes")
+        Refusal(
+            1,
+            Reason.BAD_FRAMING,
+            "the value starts with 3f, not with c301 and 8 bytes or 00 and 4 bytes",
+        )
     ]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from streams.local import down, status, up
+from streams.local_server import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,28 +16,19 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_up_stays_after_its_process_until_down(tmp_path: Path) -> None:
-    port = free_port()
+    port, registry_port = free_port(), free_port()
     script = (
         "import sys; from pathlib import Path; from streams.local import up\n"
-        "print(up(Path(sys.argv[1]), int(sys.argv[2])).bootstrap)\n"
+        "up(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))\n"
     )
-    started = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), str(port)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    arguments = [str(tmp_path), str(port), str(registry_port)]
+    subprocess.run([sys.executable, "-c", script, *arguments], check=True)
     try:
         found = status(tmp_path)
-        assert started.stdout.strip() == found.bootstrap == f"127.0.0.1:{port}"
-        assert up(tmp_path, port) == found
+        assert found.broker.address == f"127.0.0.1:{port}"
+        assert found.registry.address == f"http://127.0.0.1:{registry_port}/apis/ccompat/v7"
+        assert up(tmp_path, port, registry_port) == found
     finally:
         ended = down(tmp_path)
 
@@ -46,8 +37,12 @@ def test_up_stays_after_its_process_until_down(tmp_path: Path) -> None:
     assert not down(tmp_path).running
 
 
-def test_a_stranger_with_the_noted_process_id_is_not_taken_for_the_broker(tmp_path: Path) -> None:
-    (tmp_path / "broker.json").write_text(f'{{"pid": {os.getpid()}, "bootstrap": "127.0.0.1:1"}}')
+@pytest.mark.parametrize("server", ["broker", "registry"])
+def test_a_stranger_with_the_noted_process_id_is_not_taken_for_ours(
+    tmp_path: Path, server: str
+) -> None:
+    note = f'{{"pid": {os.getpid()}, "address": "127.0.0.1:1"}}'
+    (tmp_path / f"{server}.json").write_text(note)
 
     assert not status(tmp_path).running
     down(tmp_path)

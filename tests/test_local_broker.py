@@ -151,7 +151,7 @@ def test_it_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         parent.send_signal(signal.SIGKILL)
 
     assert wait_until_gone(pid)
-    assert not status(tmp_path).running
+    assert not status(tmp_path).broker.running
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
@@ -176,12 +176,12 @@ def test_nothing_starts_when_a_jar_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> list[Path]:
-        raise LocalError("kafka.jar is not the jar this release was tested with")
+        raise LocalError("kafka.jar is not the file this release was tested with")
 
     monkeypatch.setattr("streams.local_broker.jars", refuse)
     broker = LocalBroker(tmp_path)
 
-    with pytest.raises(LocalError, match="is not the jar"):
+    with pytest.raises(LocalError, match="is not the file"):
         broker.start()
 
     assert not broker.running

@@ -54,7 +54,7 @@ def test_a_jar_changed_after_the_fetch_stops_the_start(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     jars(cache, SUMS)[1].write_bytes(b"tampered")
 
-    with pytest.raises(LocalError, match=r"b\.jar is not the jar.*Nothing was started.*Delete"):
+    with pytest.raises(LocalError, match=r"b\.jar is not the file.*Nothing was started.*Delete"):
         jars(cache, SUMS)
 
 
@@ -62,7 +62,7 @@ def test_a_jar_that_arrives_changed_is_never_kept(tmp_path: Path, registry: Path
     cache = tmp_path / "cache"
     (registry / "a.jar").write_bytes(b"tampered")
 
-    with pytest.raises(LocalError, match=r"a\.jar is not the jar"):
+    with pytest.raises(LocalError, match=r"a\.jar is not the file"):
         jars(cache, SUMS)
 
     assert [path.name for path in cache.iterdir()] == ["lock"]

@@ -32,7 +32,11 @@ def test_the_wheel_holds_the_schemas_the_rules_and_the_list_of_jars(wheel: Path)
     schemas = {f"streams/_{path.relative_to(ROOT)}" for path in ROOT.glob("schemas/**/*.avsc")}
     assert schemas
     assert schemas <= names
-    assert {"streams/rules.yaml", "streams/local_jars.sha256"} <= names
+    assert {
+        "streams/rules.yaml",
+        "streams/local_jars.sha256",
+        "streams/local_registry.sha256",
+    } <= names
 
 
 def test_the_wheel_brings_nothing_but_the_package(wheel: Path) -> None:
