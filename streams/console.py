@@ -8,6 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -53,8 +54,9 @@ def progress_bar() -> Progress:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; Ctrl-C and a reader that goes away end it quietly."""
-    # What goes wrong is said once, in our words.
+    # What goes wrong is said once, in our words; a worker's lines are no part of an output.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         return asyncio.run(work)
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -14,11 +14,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from streams import schemas
+from streams.catalog_reader import CatalogReader
+from streams.connection import connection
+from streams.consumer import BoundedConsumer
+from streams.rows import Limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -176,7 +180,7 @@ async def tail(settings: Settings, selection: Selection) -> AsyncGenerator[Taile
     Raises:
         TailError: a topic does not exist, or no broker answers.
     """
-    async with _consumer(settings) as consumer:
+    async with _consumer(settings) as consumer, CatalogReader(settings) as known:
         partitions = await _partitions(settings, selection.topics)
         consumer.assign(partitions)
         await _seek(consumer, partitions, selection.since_ms)
@@ -186,15 +190,15 @@ async def tail(settings: Settings, selection: Selection) -> AsyncGenerator[Taile
             for messages in fetched.values():
                 for message in messages:
                     inside = selection.follow or message.offset < ends[_place(message)]
-                    one = read(message)
+                    one = read(message, await known.find_for(message.value))
                     if inside and selection.fits(one):
                         yield one
 
 
-def read(message: Any) -> Tailed:
+def read(message: Any, find: schemas.Find | None = None) -> Tailed:
     """Decode a message of `aiokafka`; never fails, what does not decode says so."""
     try:
-        name, record = schemas.decode(message.value or b"")
+        name, record = schemas.decode(message.value or b"", find)
     except schemas.DecodeError as error:
         name, record = (
             None,
@@ -204,7 +208,10 @@ def read(message: Any) -> Tailed:
             },
         )
     # Dead letters keep their original bytes; why they are here stands in the headers.
-    headers = {key: value.decode("utf-8", "replace") for key, value in message.headers}
+    headers = {
+        key: None if value is None else value.decode("utf-8", "replace")
+        for key, value in message.headers
+    }
     if headers:
         record = {**record, "headers": headers}
     key = None if message.key is None else message.key.decode("utf-8", "replace")
@@ -259,8 +266,9 @@ def _json_value(value: Any) -> Any:
 
 @asynccontextmanager
 async def _consumer(settings: Settings) -> AsyncIterator[Any]:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+    consumer = BoundedConsumer(
+        limits=Limits.of(settings),
+        **connection(settings),
         client_id=f"{settings.app_id}-tail",
         isolation_level="read_committed",
         enable_auto_commit=False,
@@ -282,7 +290,7 @@ async def _consumer(settings: Settings) -> AsyncIterator[Any]:
 
 
 async def _partitions(settings: Settings, topics: Sequence[str]) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**connection(settings))
     try:
         await admin.start()
         described = await admin.describe_topics()
