@@ -17,11 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from load.run import Report, Run
+from load.run import Run
 from load.schedule import QUICK, WEAK, Size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from load.report import Report
 
 SHOWN = 40
 """Differences to print; all of them are in the report."""
@@ -120,6 +122,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="how long things break (5)")
     parser.add_argument("--seed", type=int, default=1, help="seed of everything (1)")
     parser.add_argument("--quick", action="store_true", help="a small proof of about a minute")
+    parser.add_argument(
+        "--registry", action="store_true", help="three schema versions and a registry that dies"
+    )
     parser.add_argument("--self-test", action="store_true", help="show that it notices")
     parser.add_argument("--keep", action="store_true", help="keep the logs of a green run too")
     given = parser.parse_args(arguments)
@@ -128,8 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.self_test:
         return self_test(given.seed)
     size = QUICK if given.quick else Size.full(given.minutes)
+    size = size.with_registry() if given.registry else size
     report = prove(given.seed, size, keep=given.keep)
-    show(f"exactly once, seed {given.seed}", report)
+    about = ", three schema versions and a registry" if given.registry else ""
+    show(f"exactly once{about}, seed {given.seed}", report)
     return 1 if report.red else 0
 
 

@@ -1,4 +1,4 @@
-"""Logs in, differences out: what the input topics demand against what the output topics hold.
+"""What the input topics demand, and what the output topics hold; `differences` compares them.
 
 The input logs are read once more from the broker and given to the oracle; nothing of what a
 producer or a worker believes to have done counts. Decoding is plain `fastavro` over the files in
@@ -8,8 +8,7 @@ producer or a worker believes to have done counts. Decoding is plain `fastavro` 
 from __future__ import annotations
 
 import json
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cache
 from io import BytesIO
@@ -21,33 +20,12 @@ import fastavro
 from load.oracle import SUMS, Oracle, Record, alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 MARKER = b"\xc3\x01"
-TOLERANCE = 1e-9
-"""Relative difference up to which two floats count as equal."""
-
 STREAMS = {"tasks": "TaskFinished", "security": "SecurityEvent"}
 """Input topics without their prefix, and their record."""
-
-_BRIEF = (
-    "finding_id",
-    "members",
-    "status",
-    "rule",
-    "arm",
-    "transition",
-    "reason",
-    "entity_id",
-    "agent_id",
-    "task_type",
-    "kind",
-    "window_start",
-    "revision",
-    "at",
-    "value",
-)
 
 
 class LogRecord(NamedTuple):
@@ -59,7 +37,7 @@ class LogRecord(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 class RefusedError(ValueError):
@@ -104,9 +82,22 @@ class Expected:
     refused: Counter[str] = field(default_factory=Counter)
 
 
-class _Schema(NamedTuple):
+class Writer(NamedTuple):
+    """A schema that values are written with.
+
+    Attributes:
+        name: name of the record.
+        fields: names of its fields.
+        parsed: for fastavro, without logical types; None where it cannot be used.
+    """
+
     name: str
+    fields: frozenset[str]
     parsed: Any
+
+
+UNUSABLE = Writer("", frozenset(), None)
+"""What is registered under an id and is no Avro schema."""
 
 
 def crc64_avro(data: bytes) -> int:
@@ -120,17 +111,33 @@ def crc64_avro(data: bytes) -> int:
     return crc
 
 
+def single_object_frame(raw: Record) -> bytes:
+    """Return what single objects of a schema start with."""
+    canonical = fastavro.schema.to_parsing_canonical_form(_plain(raw))
+    return MARKER + crc64_avro(canonical.encode()).to_bytes(8, "little")
+
+
+def writer_of(raw: Record) -> Writer:
+    """Return a schema given as JSON."""
+    names = frozenset(field["name"] for field in raw["fields"])
+    parsed = fastavro.parse_schema(_plain(raw), named_schemas={})
+    return Writer(raw["name"].rpartition(".")[2], names, parsed)
+
+
 @cache
-def schemas() -> dict[bytes, _Schema]:
-    """Return the public schemas by fingerprint (8 bytes, little-endian)."""
-    found = {}
-    for path in sorted(SCHEMAS.glob("*.avsc")):
-        raw = _plain(json.loads(path.read_text(encoding="utf-8")))
-        canonical = fastavro.schema.to_parsing_canonical_form(raw)
-        frame = crc64_avro(canonical.encode()).to_bytes(8, "little")
-        parsed = fastavro.parse_schema(raw, named_schemas={})
-        found[frame] = _Schema(path.stem, parsed)
-    return found
+def schemas() -> dict[bytes, Writer]:
+    """Return the public schemas, released versions included, by what their values start with."""
+    paths = [*SCHEMAS.glob("history/*/*.avsc"), *SCHEMAS.glob("*.avsc")]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
+    return {single_object_frame(raw): writer_of(raw) for raw in found}
+
+
+@cache
+def _today(name: str) -> tuple[bytes, Writer, frozenset[str]]:
+    """Return frame, schema and fields without default of a record as `schemas/` has it."""
+    raw = json.loads((SCHEMAS / f"{name}.avsc").read_text(encoding="utf-8"))
+    needed = frozenset(field["name"] for field in raw["fields"] if "default" not in field)
+    return single_object_frame(raw), writer_of(raw), needed
 
 
 def _plain(node: Any) -> Any:
@@ -144,38 +151,62 @@ def encode(name: str, record: Record) -> bytes:
     """Encode a record as a single object.
 
     Raises:
-        KeyError: no schema has that name.
+        OSError: no schema has that name.
     """
-    for frame, found in schemas().items():
-        if found.name == name:
-            stream = BytesIO()
-            stream.write(MARKER + frame)
-            fastavro.schemaless_writer(stream, found.parsed, record)
-            return stream.getvalue()
-    raise KeyError(name)
+    frame, writer, _ = _today(name)
+    stream = BytesIO()
+    stream.write(frame)
+    fastavro.schemaless_writer(stream, writer.parsed, record)
+    return stream.getvalue()
 
 
-def decode(value: bytes | None, expected: str) -> Record:
-    """Decode a single object of the expected record.
+def decode(
+    value: bytes | None, expected: str, writers: Mapping[bytes, Writer] | None = None
+) -> Record:
+    """Decode a value as the expected record of today.
+
+    Args:
+        value: what was written.
+        expected: name of the record.
+        writers: the schemas there are, by what a value starts with; the public ones when None.
 
     Raises:
         RefusedError: it is none; the message is the reason.
     """
+    frame = _frame_of(value)
+    writer = (schemas() if writers is None else writers).get(frame)
+    own_frame, own, needed = _today(expected)
+    if writer is None:
+        raise RefusedError("UNKNOWN_SCHEMA")
+    if writer.parsed is None:
+        raise RefusedError("INCOMPATIBLE_SCHEMA")
+    if writer.name != expected:
+        raise RefusedError("WRONG_SCHEMA")
+    if not needed <= writer.fields:
+        raise RefusedError("INCOMPATIBLE_SCHEMA")
+    body = (value or b"")[len(frame) :]
+    # First as it was written: what a reader skips, fastavro does not look for the end of.
+    record = _body(body, writer, None)
+    return record if frame == own_frame else _body(body, writer, own)
+
+
+def _frame_of(value: bytes | None) -> bytes:
     if value is None:
         raise RefusedError("NULL_VALUE")
-    if len(value) < 10 or value[:2] != MARKER:
-        raise RefusedError("BAD_FRAMING")
-    known = schemas().get(value[2:10])
-    if known is None:
-        raise RefusedError("UNKNOWN_SCHEMA")
-    if known.name != expected:
-        raise RefusedError("WRONG_SCHEMA")
-    stream = BytesIO(value[10:])
+    for start, size in ((MARKER, 10), (b"\0", 5)):
+        if value.startswith(start) and len(value) >= size:
+            return value[:size]
+    raise RefusedError("BAD_FRAMING")
+
+
+def _body(body: bytes, writer: Writer, reader: Writer | None) -> Record:
+    stream = BytesIO(body)
+    resolved = None if reader is None else reader.parsed
     try:
-        record = cast("Record", fastavro.schemaless_reader(stream, known.parsed, None))
+        record = cast("Record", fastavro.schemaless_reader(stream, writer.parsed, resolved))
     except Exception as error:
         raise RefusedError("BAD_BODY") from error
-    if stream.tell() != len(value) - 10:
+    if stream.tell() != len(body):
         raise RefusedError("BAD_BODY")
     return record
 
@@ -221,13 +252,18 @@ def check_fields(record: Record) -> None:
         raise RefusedError("INVALID_FIELD")
 
 
-def read_event(log: LogRecord, expected: str, partitions: int) -> Record:
+def read_event(
+    log: LogRecord,
+    expected: str,
+    partitions: int,
+    writers: Mapping[bytes, Writer] | None = None,
+) -> Record:
     """Return the event in a log record.
 
     Raises:
         RefusedError: it is none; the message is the reason.
     """
-    record = decode(log.value, expected)
+    record = decode(log.value, expected, writers)
     check_fields(record)
     if log.key is None:
         raise RefusedError("KEY_MISSING")
@@ -245,6 +281,7 @@ def expect(
     partitions: int,
     max_series: int = 10_000,
     prefix: str = "agentops.",
+    writers: Mapping[bytes, Writer] | None = None,
 ) -> Expected:
     """Compute what the input logs demand of every partition.
 
@@ -262,7 +299,7 @@ def expect(
         expected.records[log.topic, log.partition] += 1
         oracle = oracles[log.partition]
         try:
-            record = read_event(log, STREAMS[stream], partitions)
+            record = read_event(log, STREAMS[stream], partitions, writers)
         except RefusedError as refused:
             letter = DeadLetter(log.topic, log.partition, log.offset, str(refused))
             outputs[log.partition].dead_letters.append(letter)
@@ -290,7 +327,11 @@ def _conclude(expected: Expected, p: int, oracle: Oracle) -> None:
 
 
 def read_outputs(
-    logs: Iterable[LogRecord], *, partitions: int, prefix: str = "agentops."
+    logs: Iterable[LogRecord],
+    *,
+    partitions: int,
+    prefix: str = "agentops.",
+    writers: Mapping[bytes, Writer] | None = None,
 ) -> dict[int, Outputs]:
     """Sort what the output topics hold by the partition it is about; logs in offset order.
 
@@ -302,13 +343,13 @@ def read_outputs(
     for log in logs:
         stream = log.topic.removeprefix(prefix)
         if stream == "findings":
-            record = decode(log.value, "Finding")
+            record = decode(log.value, "Finding", writers)
             outputs[record["evidence_partition"]].findings.append(record)
         elif stream == "alerts":
-            record = decode(log.value, "Alert")
+            record = decode(log.value, "Alert", writers)
             outputs[record["evidence_partition"]].alerts.append(record)
         elif stream == "windows":
-            outputs[log.partition].windows.append(decode(log.value, "Window"))
+            outputs[log.partition].windows.append(decode(log.value, "Window", writers))
         elif stream == "dead-letters":
             letter = read_letter(log)
             outputs[letter.partition].dead_letters.append(letter)
@@ -317,107 +358,6 @@ def read_outputs(
 
 def read_letter(log: LogRecord) -> DeadLetter:
     """Return which record a dead letter is, and why."""
-    found = {name: value.decode() for name, value in log.headers}
+    found = {name: value.decode() for name, value in log.headers if value is not None}
     at = int(found["partition"]), int(found["offset"])
     return DeadLetter(found["topic"], *at, found["reason"])
-
-
-def compare(expected: dict[int, Outputs], actual: dict[int, Outputs]) -> list[str]:
-    """Return the differences, one sentence each; an empty list is the proof."""
-    found = []
-    for p in sorted(expected | actual):
-        demanded, said = expected.get(p, Outputs()), actual.get(p, Outputs())
-        lines = [
-            *_differences("finding", (demanded.findings, said.findings), _finding_key),
-            *_differences("alert", (demanded.alerts, said.alerts), _alert_key),
-            *_differences("window", (demanded.windows, said.windows), _window_key),
-            *_letters(demanded.dead_letters, said.dead_letters),
-            *_order(demanded.findings, said.findings),
-            *_alert_order(said),
-        ]
-        found += [f"partition {p}: {line}" for line in lines]
-    return found
-
-
-def _finding_key(record: Record) -> Hashable:
-    return str(record["finding_id"])
-
-
-def _alert_key(record: Record) -> Hashable:
-    return record["status"], *record["members"]
-
-
-def _window_key(record: Record) -> Hashable:
-    names = ("tenant", "agent_id", "task_type", "window_start", "revision")
-    return tuple(record[name] for name in names)
-
-
-def _differences(
-    kind: str,
-    sides: tuple[list[Record], list[Record]],
-    key: Callable[[Record], Hashable],
-) -> list[str]:
-    """Compare two lists by key; only fields that are expected count."""
-    expected, actual = ({key(record): record for record in side} for side in sides)
-    lines = [
-        f"{kind} said {times} times: {name}"
-        for name, times in Counter(map(key, sides[1])).items()
-        if times > 1
-    ]
-    if len(expected) != len(sides[0]):
-        lines.append(f"{kind}: the oracle itself says {len(sides[0]) - len(expected)} twice")
-    lines += [f"{kind} missing: {_brief(expected[k])}" for k in expected if k not in actual]
-    lines += [f"{kind} extra: {_brief(actual[k])}" for k in actual if k not in expected]
-    for name in (name for name in expected if name in actual):
-        other = actual[name]
-        lines += [
-            f"{kind} {name}: {of} is {other.get(of)!r}, expected {value!r}"
-            for of, value in expected[name].items()
-            if not _same(value, other.get(of))
-        ]
-    return lines
-
-
-def _same(expected: Any, actual: Any) -> bool:
-    if isinstance(expected, float) and isinstance(actual, int | float):
-        return math.isclose(expected, actual, rel_tol=TOLERANCE)
-    return bool(expected == actual)
-
-
-def _brief(record: Record) -> str:
-    return ", ".join(f"{name}={record[name]}" for name in _BRIEF if record.get(name) is not None)
-
-
-def _letters(expected: list[DeadLetter], actual: list[DeadLetter]) -> list[str]:
-    lines = [
-        f"dead letter said {times} times: {letter}"
-        for letter, times in Counter(actual).items()
-        if times > 1
-    ]
-    lines += [f"dead letter missing: {each}" for each in sorted(set(expected) - set(actual))]
-    lines += [f"dead letter extra: {each}" for each in sorted(set(actual) - set(expected))]
-    return lines
-
-
-def _order(expected: list[Record], actual: list[Record]) -> list[str]:
-    """Compare the order of the findings of each rule on each entity."""
-    orders: list[dict[str, dict[str, None]]] = []
-    for side in (expected, actual):
-        order: dict[str, dict[str, None]] = defaultdict(dict)
-        for finding in side:
-            order[finding["fingerprint"]][finding["finding_id"]] = None
-        orders.append(order)
-    demanded, said = orders
-    return [
-        f"findings of {name} are in the order {list(said[name])}, expected {list(ids)}"
-        for name, ids in demanded.items()
-        if name in said and said[name] == ids and list(said[name]) != list(ids)
-    ]
-
-
-def _alert_order(said: Outputs) -> list[str]:
-    """Check that alerts stand in the order of their findings."""
-    place = {finding["finding_id"]: at for at, finding in enumerate(said.findings)}
-    members = [member for alert in said.alerts for member in alert["members"]]
-    places = [place[member] for member in members if member in place]
-    return [] if places == sorted(places) else ["alerts are not in the order of their findings"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ class Size:
         broker_kills: SIGKILLs of the broker.
         points: fail points that end a worker.
         burst: all events at once, so that workers are behind while things break.
+        registry_kills: SIGKILLs of the schema registry; 0 is a proof without one.
     """
 
     seconds: float
@@ -41,6 +42,11 @@ class Size:
     broker_kills: int
     points: tuple[str, ...] = POINTS
     burst: bool = False
+    registry_kills: int = 0
+
+    def with_registry(self) -> Size:
+        """Return the same size with a schema registry; it dies twice as often as the broker."""
+        return replace(self, registry_kills=2 * max(1, self.broker_kills))
 
     @classmethod
     def full(cls, minutes: float) -> Size:
@@ -77,7 +83,7 @@ def schedule(seed: int, size: Size) -> list[Step]:
     random = Random(seed)
     steps = [("kill", "")] * (size.kills - 1) + [("pause", "")] * size.pauses
     steps += [("leave", "")] * size.leaves + [("join", "")] * size.joins
-    steps += [("broker", "")] * size.broker_kills
+    steps += [("broker", "")] * size.broker_kills + [("registry", "")] * size.registry_kills
     steps += [("point", f"{point}=kill@{random.randint(1, 5)}") for point in size.points]
     random.shuffle(steps)
     third = -(-len(steps) // 3)

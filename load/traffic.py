@@ -12,12 +12,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from load.dialects import FOREIGN, LACKING, STRANGER
 from load.judge import DAY, HOUR, MIN
-from load.proof import encode, partition_of
+from load.proof import MARKER, encode, partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from load.dialects import Dialects
+
+TASKS_TOPIC, SECURITY_TOPIC = "agentops.tasks", "agentops.security"
+SCHEMAS_TOPIC = "agentops.schemas"
 BEGIN = 1_736_121_600_000
 """Event time of the first chunk: Monday 2025-01-06, 00:00 UTC."""
 FAR_FUTURE = 3_471_292_800_000
@@ -38,6 +43,9 @@ BROKEN = (
     "other-key",
     "stray",
 )
+WITH_DIALECTS = ("id", "cut", LACKING, STRANGER, FOREIGN)
+"""More of them, where there are several schemas."""
+BROKEN_SHARE, BROKEN_SHARE_WITH_DIALECTS = 0.002, 0.01
 ROGUES_PER_PARTITION = 5
 
 
@@ -54,12 +62,13 @@ class Chunk(NamedTuple):
     """An hour of events; security must be on the broker before the tasks are sent.
 
     Otherwise it would depend on timing whether a security life is quieted by the tasks clock
-    before or after an event of the same hour.
+    before or after an event of the same hour. Schemas must be there before either.
     """
 
     start: int
     security: list[Message]
     tasks: list[Message]
+    schemas: Sequence[Message] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,11 @@ class Source:
         """The record key."""
         return f"{self.tenant}/{self.agent_id}".encode() if self.tenant else self.agent_id.encode()
 
+    @property
+    def registered(self) -> bool:
+        """Whether its values name their schemas by the ids of a registry."""
+        return sum(self.key) % 2 == 0
+
 
 class Traffic:
     """Chunks of events, the same for the same arguments.
@@ -97,16 +111,22 @@ class Traffic:
         agents: number of agents, rounded down to a multiple of `partitions`.
         days: days of event time, from BEGIN.
         tasks: about how many tasks, without bursts.
-        prefix: topic prefix.
+        dialects: how values are written; as single objects of today's schemas when None.
     """
 
     def __init__(
-        self, seed: int, *, partitions: int, agents: int, days: int, tasks: int, **more: str
+        self,
+        seed: int,
+        *,
+        partitions: int,
+        agents: int,
+        days: int,
+        tasks: int,
+        dialects: Dialects | None = None,
     ) -> None:
         self._random = Random(seed)
-        self._partitions, self._days = partitions, days
-        prefix = more.get("prefix", "agentops.")
-        self._tasks_topic, self._security_topic = prefix + "tasks", prefix + "security"
+        self._partitions, self._days, self._dialects = partitions, days, dialects
+        self._day = 0
         self._per_hour = tasks / (days * 24)
         self.sources = [
             source for p in range(partitions) for source in self._team(p, agents // partitions)
@@ -131,7 +151,19 @@ class Traffic:
         """Yield the chunks in order of event time."""
         for number in range(self.hours):
             start = BEGIN + number * HOUR
-            yield Chunk(start, self._security(start), self._tasks(start))
+            self._day = number // 24
+            schemas = self._schemas() if number % 24 == 0 else []
+            yield Chunk(start, self._security(start), self._tasks(start), schemas)
+
+    def _schemas(self) -> list[Message]:
+        """Return what producers without a registry publish on this day, and an odd one."""
+        if self._dialects is None:
+            return []
+        found = [
+            Message(SCHEMAS_TOPIC, 0, version.frame[2:].hex().encode(), version.text.encode())
+            for version in self._dialects.published(self._day)
+        ]
+        return [*found, Message(SCHEMAS_TOPIC, 0, b"\xff" * 8, b"{")]
 
     # ---- the fleet
 
@@ -178,10 +210,11 @@ class Traffic:
                 if incident.kind == "burst" and start <= incident.start < start + HOUR:
                     events += [(incident.start + random.randrange(4 * MIN), source)] * 60
         events.sort(key=lambda event: event[0])
+        share = BROKEN_SHARE_WITH_DIALECTS if self._dialects else BROKEN_SHARE
         messages = []
         for at, source in events:
             messages.append(self._task(source, at, start))
-            if random.random() < 0.002:
+            if random.random() < share:
                 messages.append(self._broken(source, at))
         messages += self._rogues(start)
         return messages
@@ -204,7 +237,7 @@ class Traffic:
             occurred_at = FAR_FUTURE
         elif fate < 0.0115 and start > BEGIN + DAY:
             occurred_at -= 38 * DAY
-        return self._message(self._tasks_topic, source, self._record(source, occurred_at, outcome))
+        return self._message(TASKS_TOPIC, source, self._record(source, occurred_at, outcome))
 
     def _record(self, source: Source, at: int, outcome: str) -> dict[str, Any]:
         random = self._random
@@ -229,10 +262,18 @@ class Traffic:
             "agent_id": source.agent_id,
         }
 
-    @staticmethod
-    def _message(topic: str, source: Source, record: dict[str, Any]) -> Message:
-        name = "TaskFinished" if "task_type" in record else "SecurityEvent"
-        return Message(topic, source.partition, source.key, encode(name, record))
+    def _message(
+        self, topic: str, source: Source, record: dict[str, Any], word: str = ""
+    ) -> Message:
+        """Return a record to produce; `word` names the version to write it in, if not any."""
+        if self._dialects is not None:
+            value = self._dialects.write(
+                self._random, record, self._day, registered=source.registered, word=word
+            )
+        else:
+            name = "TaskFinished" if "task_type" in record else "SecurityEvent"
+            value = encode(name, record)
+        return Message(topic, source.partition, source.key, value)
 
     def _rogues(self, start: int) -> list[Message]:
         """Invent agents in the middle of the time, for an hour every other day."""
@@ -246,26 +287,30 @@ class Traffic:
         ]
 
     def _broken(self, source: Source, at: int) -> Message:
-        """Return a record that cannot be an event, in one of ten ways."""
+        """Return a record that cannot be an event, in one of ten ways and some more."""
         record = self._record(source, at, "AUTOMATED")
-        how = self._random.choice(BROKEN)
+        how = self._random.choice(BROKEN + WITH_DIALECTS if self._dialects else BROKEN)
         if how == "field":
             record["cost_usd"] = -1.0
-        good = self._message(self._tasks_topic, source, record)
+        word = how if how in (LACKING, STRANGER, FOREIGN) else ""
+        good = self._message(TASKS_TOPIC, source, record, word)
         value, stray = good.value or b"", (source.partition + 1) % self._partitions
+        size = 10 if value.startswith(MARKER) else 5
+        unknown = self._random.randrange(10**6, 2 * 10**6) if how == "id" else 0
         changes: dict[str, dict[str, Any]] = {
             "null": {"value": None},
             "framing": {"value": b"\x01" + value},
-            "schema": {"value": value[:2] + b"\xff" * 8 + value[10:]},
+            "schema": {"value": MARKER + b"\xff" * 8 + value[size:]},
+            "id": {"value": b"\0" + unknown.to_bytes(4, "big") + value[size:]},
+            "cut": {"value": value[: size - 1]},
             "wrong": {"value": self._security_event(source, at, "OTHER").value},
             "short": {"value": value[:-3]},
             "long": {"value": value + b"\x00"},
-            "field": {},
             "no-key": {"key": None},
             "other-key": {"key": source.key + b"x"},
             "stray": {"partition": stray},
         }
-        return good._replace(**changes[how])
+        return good._replace(**changes.get(how, {}))
 
     # ---- security
 
@@ -298,7 +343,7 @@ class Traffic:
             "severity": severity,
             "blocked": random.random() < 0.9,
         }
-        return self._message(self._security_topic, source, record)
+        return self._message(SECURITY_TOPIC, source, record)
 
 
 def _rates(source: Source, at: int) -> tuple[float, float]:

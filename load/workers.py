@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from streams.tether import tethered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMAND = ("-c", "from streams.cli import main; main()", "worker")
+"""What Python is given to become a worker."""
 LEAVE_SECONDS = 30.0
 """How long a worker may take to stop after SIGTERM."""
 WORRIES = ("unit.stopped", "unit.fold_failed", "assignment.split", "worker.leaving")
@@ -63,6 +65,7 @@ class Crew:
         environment: AGENTOPS_* settings of every worker.
         folder: where logs go.
         failpoints: fail points of every worker, beside those of a single one.
+        command: what Python is given to become a worker.
 
     Attributes:
         workers: all ever started.
@@ -72,12 +75,17 @@ class Crew:
     """
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, failpoints: tuple[str, ...] = ()
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        failpoints: tuple[str, ...] = (),
+        command: Sequence[str] = COMMAND,
     ) -> None:
         own = {name: text for name, text in os.environ.items() if not name.startswith("AGENTOPS_")}
         self._environment = own | {"PYTHONPATH": str(ROOT)} | dict(environment)
         self._folder = folder
         self._failpoints = failpoints
+        self._command = command
         self.workers: list[Worker] = []
         self.touched_at = self.rebalanced_at = time.monotonic()
         self.opened_at: dict[str, float] = {}
@@ -88,8 +96,7 @@ class Crew:
         number = len(self.workers) + 1
         points = ",".join([*self._failpoints, *filter(None, [failpoint])])
         log = self._folder / f"worker-{number:03d}.log"
-        main = "from streams.cli import main; main()"
-        command = tethered([sys.executable, "-c", main, "worker"])
+        command = tethered([sys.executable, *self._command])
         with log.open("wb") as file:
             process = subprocess.Popen(  # noqa: S603 - our own command
                 command,

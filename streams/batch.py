@@ -37,6 +37,8 @@ class FetchedBatch:
         fetched_at: wall-clock seconds at which the fetch came in.
         oversize: true size in bytes of key with value, by the offset of each record of which
             only the beginning is here, as it exceeds `max_value_bytes`.
+        unreadable: why, by the offset of each record that could not be read, or of the first of
+            several that could not; key and value are None, or what was read of it.
     """
 
     topic: str
@@ -51,6 +53,7 @@ class FetchedBatch:
     headers: Sequence[Sequence[Header]]
     fetched_at: float = 0.0
     oversize: Mapping[int, int] = field(default_factory=dict)
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of records."""

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams import __version__, doctor_commands, letter_commands, local_commands, validate_commands
+from streams import (
+    __version__,
+    doctor_commands,
+    letter_commands,
+    local_commands,
+    schema_commands,
+    validate_commands,
+)
 from streams.console import (
     FAILED,
     USAGE_ERROR,
@@ -52,6 +59,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(local_commands.app, name="local")
 app.add_typer(config_app, name="config")
 app.add_typer(letter_commands.app, name="dead-letters")
+app.add_typer(schema_commands.app, name="schemas")
 app.command("doctor", epilog=examples(*doctor_commands.EXAMPLES))(doctor_commands.doctor)
 app.command("validate", epilog=examples(*validate_commands.EXAMPLES))(validate_commands.validate)
 

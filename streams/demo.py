@@ -23,6 +23,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
+from streams.connection import connection
 from streams.demo_view import DAY_MS, Totals, View
 from streams.local import LocalBroker
 from streams.provision import create_topics
@@ -364,7 +365,7 @@ async def _to_the_end(work: Callable[[], object]) -> None:
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[Any]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap_servers)
+    admin = AIOKafkaAdminClient(**connection(settings))
     await admin.start()
     try:
         yield admin

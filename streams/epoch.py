@@ -21,6 +21,8 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
+from streams.connection import connection
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -75,7 +77,7 @@ class EpochProducer:
         """Make the producer; `start` connects it."""
         self._settings = settings
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.bootstrap_servers,
+            **connection(settings),
             client_id=transactional_id,
             transactional_id=transactional_id,
             transaction_timeout_ms=int(settings.transaction_timeout * 1000),
@@ -191,7 +193,7 @@ def check_sizes(records: Sequence[OutRecord], limits: Mapping[str, int]) -> None
 async def committed_reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """Give a read-committed consumer outside of any group."""
     reader = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
+        **connection(settings),
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="none",

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.25
 """Seconds a look-up may take before the partition is paused."""
+MOST = 4
+"""Batches that may wait before the partition is paused."""
 
 
 class Hold:
@@ -47,6 +49,7 @@ class Hold:
         self._fail = fail
         self._batches: deque[FetchedBatch] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._paused = False
 
     @property
     def waiting(self) -> bool:
@@ -62,6 +65,7 @@ class Hold:
     async def drop(self) -> None:
         """Forget what waits: it will be read again."""
         self._batches.clear()
+        self._paused = False  # a unit that opens lets its partitions flow
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -77,7 +81,13 @@ class Hold:
             self._fail(f"{type(error).__name__}: {error}")
 
     async def _fold_all(self, missing: Collection[bytes]) -> None:
-        while self._batches:
+        while self._batches or self._paused:
+            if not self._batches:
+                await self._resume()
+                continue
+            if len(self._batches) > MOST:
+                await self._pause()
+            await self._around.right_of_way.fold()
             if missing:
                 await self._look_up(missing)
                 self._fold(self._batches[0], True)
@@ -104,8 +114,16 @@ class Hold:
         held = self._around.metrics.held.labels(HoldReason.SCHEMA)
         held.inc()
         try:
-            await self._around.flow.pause([self._tp])
+            await self._pause()
             await asking
         finally:
             held.dec()
+
+    async def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            await self._around.flow.pause([self._tp])
+
+    async def _resume(self) -> None:
         await self._around.flow.resume([self._tp])
+        self._paused = False

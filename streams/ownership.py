@@ -63,6 +63,7 @@ class UnitManager:
     async def accept(self, batch: FetchedBatch) -> BatchVerdict:
         """Hand a batch to its unit."""
         await self._around.failpoints.passage(Failpoint.BATCH_BEFORE_ACCEPT)
+        await self._around.right_of_way.fold()
         unit = self._by_partition.get(TopicPartition(batch.topic, batch.partition))
         return BatchVerdict.NOT_OPEN if unit is None else unit.accept(batch)
 

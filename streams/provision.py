@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from streams.connection import connection
 from streams.topics import TOPICS, TopicSpec
 
 if TYPE_CHECKING:
@@ -108,9 +109,7 @@ async def size_limits(settings: Settings) -> dict[str, int]:
 
 @asynccontextmanager
 async def _admin(settings: Settings) -> AsyncIterator[Any]:
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.bootstrap_servers, client_id=f"{settings.app_id}-topics"
-    )
+    admin = AIOKafkaAdminClient(**connection(settings), client_id=f"{settings.app_id}-topics")
     try:
         await admin.start()
     except (KafkaError, OSError) as error:

@@ -24,6 +24,8 @@ class DeadLetterReason(StrEnum):
     """The writer's schema is known but cannot be read as the record of this topic."""
     OVERSIZE = "OVERSIZE"
     """Key and value together, unpacked, exceed `max_value_bytes`; what is kept is cut."""
+    UNREADABLE_BATCH = "UNREADABLE_BATCH"
+    """The record, or the rest of its Kafka batch, is damaged as a whole; the detail says where."""
     BAD_BODY = "BAD_BODY"
     """The body does not decode under its schema, or bytes are left over."""
     INVALID_FIELD = "INVALID_FIELD"

@@ -339,6 +339,8 @@ class Reader:
         ]
         # By fingerprint: a schema known by several frames is prepared once.
         self._pairs: dict[bytes, tuple[Schema, Schema | None]] = {}
+        # Why others cannot be read: finding out takes far longer than reading a value.
+        self._unreadable: dict[bytes, str] = {}
 
     def writer(self, frame: bytes) -> Schema:
         """Return the schema that a frame names, if values of it can be read as this record.
@@ -382,6 +384,8 @@ class Reader:
         if writer.name != self._name:
             detail = f"the value is a {writer.name}; this topic carries {self._name}"
             raise DecodeError(DeadLetterReason.WRONG_SCHEMA, detail)
+        if known := self._unreadable.get(writer.fingerprint):
+            raise DecodeError(DeadLetterReason.INCOMPATIBLE_SCHEMA, known)
         try:
             readable(writer, self._name, self._wanted)
             trees = side_by_side(writer.tree, self.current.tree, self._wanted)
@@ -389,6 +393,7 @@ class Reader:
         # What fastavro makes of a schema it does not like is not documented.
         except Exception as error:
             detail = f"schema {writer.fingerprint.hex()} cannot be read as {self._name}: {error}"
+            self._unreadable[writer.fingerprint] = detail[:300]
             raise DecodeError(DeadLetterReason.INCOMPATIBLE_SCHEMA, detail[:300]) from error
         # The current schema needs no resolving, which costs as much as the reading.
         current = writer.fingerprint == self.current.fingerprint

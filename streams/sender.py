@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
+from streams.connection import connection
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
@@ -64,7 +66,7 @@ class Sender:
             SendError: no broker answers.
         """
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.bootstrap_servers,
+            **connection(self._settings),
             client_id=f"{self._settings.app_id}-sender",
             enable_idempotence=True,
             compression_type="lz4",

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, ValidationError
 
 from streams.topics import LARGE_MAX_BYTES, topic
 
@@ -39,6 +40,11 @@ _MAX_RECORD_BYTES = LARGE_MAX_BYTES - 1024 * 1024
 _NAME = r"^[A-Za-z0-9._-]+$"
 _HOST = r"^[^\s:,]+:\d{1,5}$"
 _URL = r"^https?://[^\s/@?#]+(/[^\s@?#]*)?$"
+_ADDRESSES = {"bootstrap_servers", "registry_url", "metrics"}
+"""Where somebody may write credentials: they are refused, and must not be printed for that."""
+HIDDEN = "***"
+_SASL = ("sasl_username", "sasl_password")
+_SSL = ("ssl_cafile", "ssl_certfile", "ssl_keyfile")
 _HOSTS = r"^[^\s:,]+:\d{1,5}(,[^\s:,]+:\d{1,5})*$"
 
 
@@ -52,10 +58,34 @@ class Settings(BaseModel):
     `Settings()` is the defaults; `load` adds the file and the environment.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     bootstrap_servers: str = Field(
         "127.0.0.1:9092", pattern=_HOSTS, description="Kafka brokers, host:port[,host:port]"
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT",
+        description="how brokers are talked to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how to log in with SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    )
+    sasl_username: str | None = Field(
+        default=None, min_length=1, description="user name at the brokers, with SASL"
+    )
+    sasl_password: SecretStr | None = Field(
+        default=None, description="password at the brokers, with SASL; never printed"
+    )
+    ssl_cafile: FilePath | None = Field(
+        default=None,
+        description="PEM file of who signs the brokers' certificates, with SSL; none is the "
+        "system's",
+    )
+    ssl_certfile: FilePath | None = Field(
+        default=None, description="PEM file of our certificate, where brokers with SSL want one"
+    )
+    ssl_keyfile: FilePath | None = Field(
+        default=None, description="PEM file of its key; none where it stands in ssl_certfile"
     )
     topic_prefix: str = Field(
         "agentops.",
@@ -194,7 +224,30 @@ def load(env: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
     Raises:
         SettingsError: the file cannot be read, or a name or value is not allowed.
     """
-    env = os.environ if env is None else env
+    values, origin = _gather(os.environ if env is None else env, arguments)
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        # Without the cause: its text has a place for the value, which can be a secret.
+        raise SettingsError(_refused(error, origin)) from None
+    if problem := _unfit(settings):
+        raise SettingsError(problem)
+    return settings
+
+
+def origins(env: Mapping[str, str] | None = None, **arguments: Any) -> dict[str, str]:
+    """Return where each setting that is not the default was read, by name; never a value.
+
+    Raises:
+        SettingsError: the file cannot be read, or a name does not exist.
+    """
+    return _gather(os.environ if env is None else env, arguments)[1]
+
+
+def _gather(
+    env: Mapping[str, str], arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values given, by name, and where each was read."""
     origin: dict[str, str] = {}
     values: dict[str, Any] = {}
     for source, found in (
@@ -208,10 +261,7 @@ def load(env: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
     for name in values:
         if name not in Settings.model_fields:
             raise SettingsError(_unknown(name, origin[name], Settings.model_fields))
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise SettingsError(_refused(error, origin)) from error
+    return values, origin
 
 
 def _from_file(env: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
@@ -254,8 +304,45 @@ def _refused(error: ValidationError, origin: Mapping[str, str]) -> str:
         name = str(each["loc"][0])
         field = Settings.model_fields[name]
         lines.append(
-            f"{name} = {each['input']!r} (from {origin.get(name, 'default')}) is not allowed: "
-            f"{each['msg'].lower()}. It is the {field.description}. "
+            f"{name} = {_shown(name, each['input'])} (from {origin.get(name, 'default')}) is not "
+            f"allowed: {each['msg'].lower()}. It is the {field.description}. "
             f"Change it, or remove it for the default {field.default!r}."
         )
     return "\n".join(lines)
+
+
+def _unfit(settings: Settings) -> str | None:
+    """Return which settings of the connection do not go together, None where they do."""
+    protocol = settings.security_protocol
+    given = [name for name in _SASL + _SSL if getattr(settings, name) is not None]
+    if protocol.startswith("SASL") and not set(_SASL) <= set(given):
+        return (
+            f"security_protocol = {protocol} needs sasl_username and sasl_password. Set "
+            f"{' and '.join(PREFIX + name.upper() for name in _SASL)}."
+        )
+    # Who sets these believes to be safe, and would not be.
+    unused = [name for name in given if name.partition("_")[0].upper() not in protocol]
+    if unused:
+        kinds = "SASL_SSL or SASL_PLAINTEXT" if unused[0] in _SASL else "SSL or SASL_SSL"
+        return (
+            f"{unused[0]} is set, but security_protocol = {protocol} does not use it. Remove it, "
+            f"or set AGENTOPS_SECURITY_PROTOCOL to {kinds}."
+        )
+    if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
+        return "ssl_keyfile is set without ssl_certfile. Set both, or neither."
+    return None
+
+
+def _shown(name: str, value: object) -> str:
+    """Return a refused value for a message, without what may be a secret."""
+    if "SecretStr" in str(Settings.model_fields[name].annotation):
+        return HIDDEN
+    if name not in _ADDRESSES:
+        return repr(value)
+    if not isinstance(value, str):
+        return f"a {type(value).__name__}"
+    scheme = re.match(r"\w+://", value)
+    _, at, host = value.rpartition("@")
+    shown = (scheme[0] if scheme else "") + HIDDEN + "@" + host if at else value
+    place, *query = re.split(r"(?<=[?#])", shown, maxsplit=1)
+    return repr(place + HIDDEN if any(query) else place)

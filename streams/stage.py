@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streams.failpoints import Failpoints
     from streams.metrics import Metrics
     from streams.refusals import RefusalLog
+    from streams.right_of_way import RightOfWay
     from streams.settings import Settings
     from streams.transport import Reach
 
@@ -153,6 +154,7 @@ class Surroundings:
         catalog: whom to ask for schemas.
         metrics: where the worker counts.
         refusals: what tells people of dead letters.
+        right_of_way: what lets late commits go before folding.
     """
 
     settings: Settings
@@ -164,3 +166,4 @@ class Surroundings:
     catalog: SchemaCatalog
     metrics: Metrics
     refusals: RefusalLog
+    right_of_way: RightOfWay

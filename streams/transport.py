@@ -2,12 +2,12 @@
 
 Faust spends 80 to 100 µs of plumbing per message. Here a message is everything that one fetch
 brought from one partition, so that cost is paid once for thousands of records; groups, agents,
-flow control, timers and the command line stay Faust's.
+flow control, timers and the command line stay Faust's. A fetch that unpacks to more than a message
+should hold comes as several, some at a time, and other partitions in between.
 
 Positions are not Faust's: a unit seeks its partitions when it opens (`BatchConsumer.open_flow`),
 and every batch says which seek it follows. This module uses private parts of aiokafka 0.14
-(`Fetcher._records`, `FetchResult`, `PartitionRecords`); `tests/test_transport.py` holds the
-contract it relies on.
+(`Fetcher._records`, `FetchResult`); `tests/test_transport.py` holds the contract it relies on.
 """
 
 from __future__ import annotations
@@ -17,37 +17,31 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import aiokafka
-import numpy as np
 import structlog
-from aiokafka.consumer.fetcher import READ_COMMITTED, FetchResult
-from aiokafka.errors import ConsumerStoppedError, CorruptRecordException
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.serializers.schemas import Schema
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from streams.batch import FetchedBatch
+from streams.connection import connection
+from streams.consumer import BoundedConsumer
+from streams.portions import Cursor, Portion, PortionBuilder
+from streams.rows import Limits
 
 if TYPE_CHECKING:
+    from streams.batch import FetchedBatch
     from streams.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: A fetch of well compressed records is cut into batches of about this many, so that no fold
-#: holds the event loop for long.
-MAX_BATCH_RECORDS = 8192
+#: Bytes taken at once, of all partitions; the rest stays where it is until the next time.
+DRAIN_BYTES = 32 << 20
 
 FetchErrorHandler = Callable[[TopicPartition, Exception], None]
-
-
-class Cursor(NamedTuple):
-    """Where the next batch of a partition starts, and the seek that it follows."""
-
-    incarnation: int
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +93,25 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     settings: Settings
     _cursors: dict[TopicPartition, Cursor]
+    _missed: set[TopicPartition]
+    _unfinished: bool
     on_fetch_error: FetchErrorHandler | None = None
 
     def __post_init__(self) -> None:
         """Start without cursors: nothing flows before a unit opens."""
         super().__post_init__()
         self._cursors = {}
+        self._missed, self._unfinished = set(), False
 
-    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> BoundedConsumer:  # noqa: ARG002 - Faust's
         """Make the group consumer: read-committed, never resetting an offset by itself."""
         conf, settings = self.app.conf, cast("Any", self.app).settings
         self._assignor = self.app.assignor
-        return aiokafka.AIOKafkaConsumer(
+        return BoundedConsumer(
+            limits=Limits.of(settings),
             client_id=conf.broker_client_id,
             group_id=conf.id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            **connection(settings),
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -224,7 +222,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             await asyncio.sleep(min(timeout, 0.05))
             return []
         with consumer._subscription.fetch_context():  # noqa: SLF001 - keeps max.poll.interval content
-            if batches := self._drain(fetcher):
+            if (batches := self._drain(fetcher)) or self._unfinished:
                 return batches
             waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
             _, pending = await asyncio.wait([waiter], timeout=timeout)
@@ -234,96 +232,58 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             return self._drain(fetcher)
 
     def _drain(self, fetcher: Any) -> list[FetchedBatch]:
-        """Take every fetched partition, small ones first.
+        """Take what is fetched: who was left out last time comes first, then what is small.
 
-        A security event or a finding must not wait behind a megabyte of tasks.
+        A security event or a finding must not wait behind a megabyte of tasks. What is not taken
+        to its end stays with the fetcher, which asks for more of a partition once it is gone.
         """
+        fetched = fetcher._records  # noqa: SLF001
         batches: list[FetchedBatch] = []
-        for tp in sorted(fetcher._records, key=lambda at: _size(fetcher._records[at])):  # noqa: SLF001
-            result = fetcher._records.pop(tp)  # noqa: SLF001
-            fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001
-            if not isinstance(result, FetchResult):
-                self._report(tp, result._error)  # noqa: SLF001
+        room, missed = DRAIN_BYTES, self._missed
+        self._missed, self._unfinished = set(), False
+        for tp in sorted(fetched, key=lambda at: (at not in missed, _size(fetched[at]))):
+            if room <= 0:
+                self._missed.add(tp)
+                self._unfinished = True
                 continue
-            try:
-                batches += self._take(tp, result)
-            except Exception as error:  # noqa: BLE001 - whatever it is concerns this partition only
-                self._report(tp, error)
+            portion = self._take(tp, fetched[tp])
+            batches += portion.batches
+            room -= portion.size
+            if portion.last:
+                del fetched[tp]
+                fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001
+            else:
+                self._unfinished = True
         return batches
+
+    def _take(self, tp: TopicPartition, result: Any) -> Portion:
+        """Take some of one fetch of one partition, all of it in nearly every case."""
+        if not isinstance(result, FetchResult):
+            self._report(tp, result._error)  # noqa: SLF001
+            return Portion()
+        cursor = self._cursors.get(tp)
+        if cursor is None or not result.check_assignment(tp) or not result.has_more():
+            return Portion()
+        builder, broken = PortionBuilder(tp, cursor, time.time()), False
+        try:
+            builder.take(result._partition_records)  # noqa: SLF001
+        except Exception as error:  # noqa: BLE001 - whatever it is concerns this partition only
+            self._report(tp, error)
+            broken = True
+        portion = builder.done(broken=broken)
+        result._update_position()  # noqa: SLF001
+        self._cursors[tp] = builder.cursor
+        return portion
 
     def _report(self, tp: TopicPartition, error: Exception) -> None:
         if self.on_fetch_error is not None:
             self.app.loop.call_soon_threadsafe(self.on_fetch_error, tp, error)
 
-    def _take(self, tp: TopicPartition, result: FetchResult) -> list[FetchedBatch]:
-        """Turn one fetch of one partition into batches, and move its position past them."""
-        cursor = self._cursors.get(tp)
-        if cursor is None or not result.check_assignment(tp) or not result.has_more():
-            return []
-        records = result._partition_records  # noqa: SLF001
-        fetched_at, batches = time.time(), []
-        collected: list[Any] = []
-        while records._records.has_next():  # noqa: SLF001
-            collected += _next_records(records)
-            if len(collected) >= MAX_BATCH_RECORDS or not records._records.has_next():  # noqa: SLF001
-                batches.append(
-                    _to_batch(tp, cursor, records.next_fetch_offset, collected, fetched_at)
-                )
-                cursor = Cursor(cursor.incarnation, records.next_fetch_offset)
-                collected = []
-        result._update_position()  # noqa: SLF001
-        self._cursors[tp] = cursor
-        return batches
-
 
 def _size(result: Any) -> int:
     """Return the bytes of a fetch not yet taken, 0 for an error."""
     records = getattr(result, "_partition_records", None)
-    return 0 if records is None else int(records._records.size_in_bytes())  # noqa: SLF001
-
-
-def _next_records(records: Any) -> list[Any]:
-    """Return the records of the next Kafka batch that a read-committed consumer sees.
-
-    The same steps as aiokafka's `PartitionRecords._unpack_records`, a batch at a time: skip
-    aborted transactions, control batches, and what lies below the fetch offset.
-    """
-    batch = records._records.next_batch()  # noqa: SLF001
-    if records._check_crcs and not batch.validate_crc():  # noqa: SLF001
-        raise CorruptRecordException(f"Invalid CRC - {records._tp}")  # noqa: SLF001
-    if records._isolation_level == READ_COMMITTED and batch.producer_id is not None:  # noqa: SLF001
-        records._consume_aborted_up_to(batch.base_offset)  # noqa: SLF001
-        if batch.is_control_batch and records._contains_abort_marker(batch):  # noqa: SLF001
-            records._aborted_producers.discard(batch.producer_id)  # noqa: SLF001
-        if batch.is_transactional and batch.producer_id in records._aborted_producers:  # noqa: SLF001
-            records.next_fetch_offset = batch.next_offset
-            return []
-    if batch.is_control_batch:
-        records.next_fetch_offset = batch.next_offset
-        return []
-    rows = list(batch)
-    if rows and rows[0].offset < records.next_fetch_offset:
-        rows = [row for row in rows if row.offset >= records.next_fetch_offset]
-    records.next_fetch_offset = batch.next_offset
-    return rows
-
-
-def _to_batch(
-    tp: TopicPartition, cursor: Cursor, next_offset: int, rows: list[Any], fetched_at: float
-) -> FetchedBatch:
-    return FetchedBatch(
-        topic=tp.topic,
-        partition=tp.partition,
-        incarnation=cursor.incarnation,
-        fetch_from=cursor.offset,
-        next_offset=next_offset,
-        offsets=np.fromiter((row.offset for row in rows), np.int64, len(rows)),
-        timestamps=np.fromiter((row.timestamp for row in rows), np.int64, len(rows)),
-        keys=[row.key for row in rows],
-        values=[row.value for row in rows],
-        headers=[row.headers for row in rows],
-        fetched_at=fetched_at,
-    )
+    return 0 if records is None else int(records.size)
 
 
 class BatchConsumer(driver.Consumer):
@@ -403,7 +363,15 @@ def _message(tp: TP, batch: FetchedBatch, generation: int) -> ConsumerMessage:
     )
 
 
+class IdleProducer(driver.Producer):
+    """Faust's own producer: it connects as all clients do, and nobody writes with it."""
+
+    def _settings_auth(self) -> dict[str, Any]:
+        return connection(cast("Any", self.app).settings)
+
+
 class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with the consumer above."""
 
     Consumer: ClassVar[type[BatchConsumer]] = BatchConsumer
+    Producer: ClassVar[type[IdleProducer]] = IdleProducer

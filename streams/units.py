@@ -428,7 +428,8 @@ class Unit:
             pause = None
             if Failpoint.EPOCH_BEFORE_COMMIT in (points.kill_at | points.sleep_at):
                 pause = lambda: points.passage(Failpoint.EPOCH_BEFORE_COMMIT)  # noqa: E731
-            last = await producer.commit(records, before_commit=pause)
+            with self._around.right_of_way.commit():
+                last = await producer.commit(records, before_commit=pause)
             await points.passage(Failpoint.EPOCH_AFTER_COMMIT)
             self._count(records)
             # The commit marker takes the offset after the last record.

@@ -25,6 +25,7 @@ from streams.metrics import Metrics
 from streams.ownership import UnitManager
 from streams.provision import ProblemKind, TopicsError, check_topics, size_limits
 from streams.refusals import RefusalLog
+from streams.right_of_way import RightOfWay
 from streams.stage import Stage, Surroundings
 from streams.transport import BatchConsumer, BatchTransport, PassThrough
 
@@ -121,6 +122,7 @@ def _surroundings(
         catalog=app.catalog,
         metrics=metrics,
         refusals=RefusalLog(metrics, time.monotonic),
+        right_of_way=RightOfWay(app.settings.transaction_timeout / 4),
     )
 
 

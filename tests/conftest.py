@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,12 @@ import pytest
 from streams.local import LocalBroker, LocalRegistry
 from streams.provision import create_topics
 from streams.settings import LOCAL_PARTITIONS, Settings
+from tests.secured_broker import secured_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.secured_broker import SecuredBroker
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +33,15 @@ def registry() -> Iterator[LocalRegistry]:
     A test that kills or stops it starts its own.
     """
     with LocalRegistry() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """Yield one real Kafka that wants TLS and a password, with Kafka's own authorizer."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not there to make a certificate")
+    with secured_broker(tmp_path_factory.mktemp("secured")) as running:
         yield running
 
 

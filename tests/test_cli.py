@@ -16,7 +16,18 @@ from streams.settings import LOCAL_PARTITIONS, Settings
 if TYPE_CHECKING:
     from streams.local import LocalBroker
 
-COMMANDS = ("worker", "replay", "tail", "topology", "demo", "topics", "local", "config")
+COMMANDS = (
+    "worker",
+    "replay",
+    "tail",
+    "validate",
+    "topology",
+    "demo",
+    "topics",
+    "local",
+    "config",
+    "dead-letters",
+)
 ROOT = Path(__file__).parent.parent
 NOBODY = "127.0.0.1:1"
 

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
+import json
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 import typer.main
-from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from streams import reasons, schemas
+from streams import reasons, schema_topic, schema_tree, schemas
 from streams.app import topology_text
 from streams.batch import FetchedBatch, Refusal
 from streams.cli import app
-from streams.codec import SecurityDecoder, TaskDecoder
-from streams.dead_letters import dead_letter
+from streams.compatibility import obstacles
+from streams.dead_letters import CURES, dead_letter
 from streams.durations import duration_text
 from streams.failpoints import Failpoint, Guard
 from streams.incidents import Outcome
 from streams.keys import Keys, key_of
+from streams.letter_replay import LetterFate
 from streams.metrics import Metrics
-from streams.provision import create_topics
+from streams.releases import judge
 from streams.rules import RuleSet
 from streams.settings import OTHER_NAMES, Settings
 from streams.stage import StopReason
+from streams.subjects import subjects
 from streams.topics import TOPICS, TopicSpec
 from streams.units import BatchVerdict, UnitStatus
 
@@ -77,7 +77,8 @@ def first_cells(page: Path, heading: str) -> list[str]:
 # -- enums -------------------------------------------------------------------------------------
 
 ENUMS: list[tuple[str, str, type[StrEnum]]] = [
-    ("producing.md", "## Dead letters", reasons.DeadLetterReason),
+    ("dead-letters.md", "## Reasons", reasons.DeadLetterReason),
+    ("dead-letters.md", "## Replay", LetterFate),
     ("semantics.md", "### Transitions", reasons.Transition),
     ("semantics.md", "### Reasons", reasons.TransitionReason),
     ("consuming-alerts.md", "## Status", reasons.AlertStatus),
@@ -236,9 +237,35 @@ def test_the_worked_examples_are_what_the_encoder_writes() -> None:
 
 @pytest.mark.parametrize("name", ["TaskFinished", "SecurityEvent"])
 def test_the_frame_of_each_input_record_is_printed(name: str) -> None:
-    rows = table(DOCS / "producing.md", "## Framing")
+    rows = table(DOCS / "producing.md", "### Single objects")
 
     assert [f"`{name}`", f"`{schemas.get(name).frame.hex(' ')}`"] in rows
+
+
+def test_the_frame_of_a_registry_is_printed() -> None:
+    text = section(DOCS / "producing.md", "### The same with a registry")
+    lines = re.findall(r"^((?:[0-9a-f]{2} )*[0-9a-f]{2})  ", text, re.MULTILINE)
+
+    assert bytes.fromhex("".join(lines)) == schemas.registry_frame(7)
+
+
+def test_every_field_with_a_name_in_opentelemetry_is_one_of_a_task() -> None:
+    fields = {field["name"] for field in schemas.schema("TaskFinished")["fields"]}
+
+    assert set(first_cells(DOCS / "producing.md", "## OpenTelemetry names")) <= fields
+
+
+def test_the_largest_task_is_as_large_as_the_page_says() -> None:
+    longest = "\U0001f916" * 256
+    largest = {"string": longest, "long": 2**40, "double": 1.0, "array": [1.0] * 256}
+    record = {
+        field["name"]: next((largest[kind] for kind in largest if kind in str(field["type"])), "")
+        for field in schemas.schema("TaskFinished")["fields"]
+    } | {"outcome": "FAILED", "input_features": largest["array"]}
+
+    size = len(schemas.encode("TaskFinished", record)) + len(key_of(longest, longest))
+
+    assert f"has {size / 1000:.0f} KB" in section(DOCS / "producing.md", "## Delivery")
 
 
 def test_the_table_of_keys_is_what_a_worker_expects() -> None:
@@ -250,12 +277,24 @@ def test_the_table_of_keys_is_what_a_worker_expects() -> None:
 
 
 def test_every_header_of_a_dead_letter_stands_in_its_table() -> None:
-    row = Row(offset=7, timestamp=8, key=b"k" * 1000, value=b"v" * 1000, headers=())
+    own = (("NAME", b"x"), ("other", b"y" * 100))
+    row = Row(offset=7, timestamp=8, key=b"k" * 1000, value=b"v" * 1000, headers=own)
     refusal = Refusal(0, reasons.DeadLetterReason.BAD_BODY, "why")
 
     _, _, headers = dead_letter(batch_of(TopicPartition("t", 0), [row]), refusal, 600)
 
-    assert first_cells(DOCS / "producing.md", "### Headers") == [name for name, _ in headers]
+    rows = first_cells(DOCS / "dead-letters.md", "## The records")
+    assert rows == [name for name, _ in headers]
+
+
+def test_every_reason_of_a_dead_letter_has_its_cure_as_the_commands_print_it() -> None:
+    rows = table(DOCS / "dead-letters.md", "## Reasons")
+
+    shown = {row[0].strip("`"): [cell.replace("`", "") for cell in row[1:]] for row in rows}
+    assert shown == {
+        str(reason): [cure.why, cure.cure, "yes" if cure.retry else "no"]
+        for reason, cure in CURES.items()
+    }
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -382,6 +421,124 @@ def test_every_number_of_the_semantics_is_the_one_in_the_code() -> None:
             assert value.replace(" ", "") in renderings(constant(place)), (what, place)
 
 
+# -- evolution of schemas ----------------------------------------------------------------------
+
+HUE = {"type": "enum", "name": "Hue", "symbols": ["RED", "BLUE"], "default": "RED"}
+A_TIME = {"type": "long", "logicalType": "timestamp-millis"}
+REQUIRED = {"name": "a", "type": "long"}
+OPTIONAL = REQUIRED | {"default": 0}
+AN_ENUM = {"name": "a", "type": HUE}
+
+
+def of_type(kind: Any, **others: Any) -> dict[str, Any]:
+    return {"name": "a", "type": kind, **others}
+
+
+# What each row of the page means: the fields before and after, for producers those of the contract
+# and of their own schema.
+FOR_PRODUCERS: dict[str, list[tuple[list[Any], list[Any]]]] = {
+    "a field more": [([], [REQUIRED])],
+    "leave out a field that has a default": [([OPTIONAL], [])],
+    "leave out a field without one": [([REQUIRED], [])],
+    "rename a field": [([REQUIRED | {"aliases": ["b"]}], [REQUIRED | {"name": "b"}])],
+    "`int` for `long`, `float` for `double`, `bytes` for `string`": [
+        ([of_type(ours)], [of_type(theirs)])
+        for theirs, ours in (("int", "long"), ("float", "double"), ("bytes", "string"))
+    ],
+    "any other type": [([of_type("long")], [of_type("string")]), ([REQUIRED], [of_type("double")])],
+    "allow null where the contract does not": [([REQUIRED], [of_type(["null", "long"])])],
+    "forbid null where the contract allows it": [([of_type(["null", "long"])], [REQUIRED])],
+    "a symbol more or less in an enum": [
+        ([AN_ENUM], [of_type(HUE | {"symbols": symbols})])
+        for symbols in (["RED", "BLUE", "GREEN"], ["RED"])
+    ],
+    "rename an enum or a record": [([AN_ENUM], [of_type(HUE | {"name": "Colour"})])],
+}
+FOR_MAINTAINERS: dict[str, list[tuple[list[Any], list[Any]]]] = {
+    "add a field with a default": [([], [OPTIONAL])],
+    "add a field without one": [([], [REQUIRED])],
+    "remove a field that has a default": [([OPTIONAL], [])],
+    "remove one without": [([REQUIRED], [])],
+    "add an enum symbol": [([AN_ENUM], [of_type(HUE | {"symbols": ["RED", "BLUE", "GREEN"]})])],
+    "remove one, or change the default symbol": [
+        ([AN_ENUM], [of_type(HUE | changed)])
+        for changed in ({"symbols": ["RED"]}, {"default": "BLUE"})
+    ],
+    "add an enum without a default": [
+        ([], [of_type({"type": "enum", "name": "E", "symbols": ["X"]}, default="X")])
+    ],
+    "change a type": [([of_type("int")], [of_type("long")])],
+    "change a logical type": [
+        ([of_type(A_TIME)], [of_type(A_TIME | {"logicalType": "timestamp-micros"})])
+    ],
+    "take a default away": [([OPTIONAL], [REQUIRED])],
+    "rename a field, even with an alias": [
+        ([OPTIONAL], [OPTIONAL | {"name": "b", "aliases": ["a"]}])
+    ],
+    "docs": [([REQUIRED], [REQUIRED | {"doc": "clearer"}])],
+}
+
+
+def record_of(name: str, fields: list[Any]) -> schemas.Schema:
+    return schemas.build({"type": "record", "name": name, "fields": fields})
+
+
+def test_what_a_producer_may_change_is_what_workers_can_read() -> None:
+    rows = table(DOCS / "schemas.md", "### What may change")
+
+    assert [row[0] for row in rows] == list(FOR_PRODUCERS)
+    for change, allowed, _ in rows:
+        for ours, theirs in FOR_PRODUCERS[change]:
+            found = obstacles(record_of("R", theirs).tree, record_of("R", ours).tree)
+            assert ("no" if found else "yes") == allowed, change
+
+
+def test_what_a_maintainer_may_change_is_what_the_check_lets_pass() -> None:
+    rows = table(DOCS / "schemas.md", "### What may change in the contract")
+
+    assert [row[0] for row in rows] == list(FOR_MAINTAINERS)
+    for change, published, state in rows:
+        for name, allowed in (("Alert", published), ("UnitState", state)):
+            for before, after in FOR_MAINTAINERS[change]:
+                old, new = record_of(name, before), record_of(name, after)
+                faults = judge(new, (old, new))
+                assert ("no" if faults else "yes") == re.sub("only .*", "yes", allowed), change
+
+
+def test_the_bounds_of_a_schema_are_those_in_the_code() -> None:
+    units = {"KiB": 1024, "MiB": 1024**2, "B": 1}
+
+    for _, most, name in table(DOCS / "schemas.md", "### Bounds"):
+        number, _, unit = most.partition(" ")
+        assert int(number) * units.get(unit, 1) == getattr(schema_tree, name.strip("`")), name
+
+
+def test_the_subjects_are_those_that_are_registered() -> None:
+    rows = table(DOCS / "schemas.md", "### At the registry")
+
+    assert {(row[0].strip("`"), row[1]) for row in rows} == set(map(tuple, subjects(Settings())))
+
+
+def test_the_example_of_a_published_schema_is_read_as_the_page_says() -> None:
+    page = DOCS / "schemas.md"
+    (text,) = blocks(page, "json")
+    key, *_ = re.findall(
+        r"^(?:[0-9a-f]{2} ){15}[0-9a-f]{2}$", section(page, "#### A worked example"), re.MULTILINE
+    )
+    lines = re.findall(r"^((?:[0-9a-f]{2} )*[0-9a-f]{2})  ", page.read_text("utf-8"), re.MULTILINE)
+    value = bytes.fromhex("".join(lines))
+
+    entry = schema_topic.entry(text)
+    writer = schema_topic.parse(*entry)
+    name, record = schemas.decode(value, {writer.frame: writer}.get)
+
+    assert bytes.fromhex(key) == entry.key
+    assert f"`{entry.key.decode()}`" in page.read_text("utf-8")
+    assert (name, record["severity"], record["tenant"]) == ("SecurityEvent", "HIGH", None)
+    assert "rule_id" not in record
+    assert f", {len(value)} bytes:" in page.read_text("utf-8")
+
+
 # -- all pages ---------------------------------------------------------------------------------
 
 
@@ -436,46 +593,43 @@ def test_every_page_can_be_found_from_the_readme() -> None:
     assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in text] == []
 
 
-# -- the example -------------------------------------------------------------------------------
+# -- the examples ------------------------------------------------------------------------------
 
 
-@pytest.mark.broker
-async def test_the_producer_example_writes_what_a_worker_takes(settings: Settings) -> None:
-    await create_topics(settings)
-    where = ("--bootstrap", settings.bootstrap_servers, "--prefix", settings.topic_prefix)
-    example = await asyncio.create_subprocess_exec(
-        sys.executable, "examples/produce.py", *where, cwd=ROOT
-    )
-    assert await example.wait() == 0
-
-    for suffix, decoder in (
-        ("tasks", TaskDecoder(partitions=settings.partitions)),
-        ("security", SecurityDecoder(partitions=settings.partitions)),
-    ):
-        batches = await fetched(settings, suffix)
-        assert sum(map(len, batches)) == 1
-        assert [decoder.decode(batch).refused for batch in batches] == [[]] * len(batches)
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Return the code blocks of a page in some languages."""
+    fence = rf"^```(?:{'|'.join(languages)})\n(.*?)^```$"
+    return re.findall(fence, page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-async def fetched(settings: Settings, suffix: str) -> list[FetchedBatch]:
-    """Return all that a topic holds, one batch a partition."""
-    topic = settings.topic(suffix)
-    places = [TopicPartition(topic, number) for number in range(settings.partitions)]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers, auto_offset_reset="earliest"
-    )
-    await consumer.start()
-    try:
-        consumer.assign(places)
-        batches = []
-        for place in places:
-            await consumer.seek_to_beginning(place)
-            end = (await consumer.end_offsets([place]))[place]
-            rows = [await consumer.getone(place) for _ in range(end)]
-            batches.append(batch_of(place, rows))
-        return batches
-    finally:
-        await consumer.stop()
+@pytest.mark.parametrize("language", ["python", "java", "go"])
+def test_code_on_the_page_for_producers_is_taken_from_an_example(language: str) -> None:
+    suffix = {"python": "py"}.get(language, language)
+    sources = [
+        re.sub(r"\n\s*", "\n", path.read_text(encoding="utf-8"))
+        for path in (ROOT / "examples").rglob(f"*.{suffix}")
+    ]
+
+    found = blocks(DOCS / "producing.md", language)
+
+    assert found
+    for block in found:
+        assert any(re.sub(r"\n\s*", "\n", block) in source for source in sources), block
+
+
+def test_the_line_on_the_page_for_producers_is_an_event() -> None:
+    for block in blocks(DOCS / "producing.md", "json"):
+        event = json.loads(block)
+
+        assert event.keys() == {"topic", "record", "traceparent"}
+        assert schemas.encode("TaskFinished", event["record"])
+
+
+def test_commands_on_the_page_for_producers_name_programs_that_exist() -> None:
+    commands = " ".join(blocks(DOCS / "producing.md", "sh"))
+
+    for path in re.findall(r"examples/[\w./]+", commands):
+        assert "/target/" in path or (ROOT / path).exists(), path
 
 
 class Row(NamedTuple):

@@ -9,15 +9,21 @@ PACKAGE = Path(__file__).parent.parent / "streams"
 
 # Imports point down this list, or stay within a layer. A new module must be placed here.
 LAYERS = {
-    "contract": "reasons schema_tree compatibility schemas topics settings batch columns durations cursor trace",
+    "contract": "reasons schema_tree compatibility schema_diff schemas topics releases settings "
+    "batch columns durations cursor trace",
     "pure": "series panes clock state closing admission stats baseline residuals history arms "
-    "rules life lives security findings evaluation ledger sweep snapshot detect incidents",
-    "io": "keys codec dead_letters failpoints metrics registry_answer registry schema_topic catalog frames "
-    "assignor transport epoch refusals stage hold units ownership stages worker provision sender "
-    "tether local_jars local_server local_broker local_registry local",
+    "rules life lives security findings evaluation ledger sweep snapshot detect incidents "
+    "diagnosis",
+    "io": "connection keys codec dead_letters failpoints metrics registry_answer registry "
+    "schema_topic subjects catalog catalog_reader frames rows unpacking record_stream records "
+    "consumer portions turns assignor transport epoch refusals stage hold units ownership stages "
+    "worker provision sender tether local_jars local_server local_broker local_registry local",
     "app": "app",
-    "cli": "console local_commands explain samples validate validate_commands replay tail letter_box "
-    "letter_replay letter_trial letter_view letter_commands demo_view demo cli",
+    "cli": "console schema_commands local_commands explain samples validate validate_commands "
+    "replay tail letter_box doctor_requests doctor_cluster doctor_access doctor_samples "
+    "doctor_partitioner doctor_clocks doctor_schemas doctor_group doctor_state doctor_host "
+    "doctor doctor_commands letter_replay letter_trial letter_view letter_commands demo_view "
+    "demo cli",
 }
 RANK = {module: rank for rank, modules in enumerate(LAYERS.values()) for module in modules.split()}
 NOT_IN_PURE_CODE = {"aiokafka", "asyncio", "datetime", "faust", "mode", "redis", "socket", "time"}

@@ -30,3 +30,13 @@ def test_steps_come_in_order_and_the_last_is_a_kill_after_the_last_event() -> No
 def test_a_seed_fixes_the_schedule() -> None:
     assert schedule(7, QUICK) == schedule(7, QUICK)
     assert schedule(7, QUICK) != schedule(8, QUICK)
+
+
+def test_with_a_registry_it_dies_twice_while_events_flow_and_all_else_happens_too() -> None:
+    size = QUICK.with_registry()
+    steps = schedule(1, size)
+    times = [step.at for step in steps if step.verb == "registry"]
+    assert len(times) == 2
+    assert all(0 < at < size.seconds for at in times)
+    others = Counter(step.verb for step in steps if step.verb != "registry")
+    assert others == Counter(step.verb for step in schedule(1, QUICK))

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fastavro
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams import reasons, schemas
 from streams.reasons import DeadLetterReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCALARS = {"null", "boolean", "int", "long", "float", "double", "string", "bytes", "enum", "fixed"}
 EVENTS = ("TaskFinished", "SecurityEvent")
@@ -226,3 +232,131 @@ def test_bytes_left_over_are_refused() -> None:
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(KeyError, match="TaskFinished"):
         schemas.get("TaskFinnished")
+
+
+# -- versions ----------------------------------------------------------------------------------
+
+
+def changed_by(name: str, change: Callable[[list[dict[str, Any]]], Any]) -> schemas.Schema:
+    """A schema of a stranger: a current one with its fields changed."""
+    raw = json.loads(json.dumps(schemas.schema(name)))
+    change(raw["fields"])
+    return schemas.parse(json.dumps(raw))
+
+
+def of(fields: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next(field for field in fields if field["name"] == name)
+
+
+def window(fields: list[dict[str, Any]]) -> None:
+    """Make a newer Window: a field more, one less, one of a smaller type."""
+    fields.insert(0, {"name": "region", "type": {"type": "map", "values": "string"}})
+    fields.remove(of(fields, "tenant"))
+    of(fields, "automated")["type"] = "int"
+
+
+@pytest.mark.parametrize("name", schemas.names())
+def test_the_history_ends_with_the_current_schema(name: str) -> None:
+    versions = schemas.versions(name)
+
+    assert {version.name for version in versions} == {name}
+    assert versions[-1].fingerprint == schemas.fingerprint(name)
+
+
+def test_a_value_of_a_released_version_is_read_as_the_current_one() -> None:
+    old = schemas.versions("Alert")[0]
+    record = a_record("Alert", "x", 3)
+    left_out = record.pop("trace_id")
+    value = old.write({key: record[key] for key in record})
+
+    assert old.fingerprint != schemas.fingerprint("Alert")
+    assert left_out is not None
+    assert schemas.decode(value) == ("Alert", record | {"trace_id": None})
+    assert schemas.Reader("Alert").read(value) == record | {"trace_id": None}
+
+
+def test_a_value_of_a_newer_version_is_read_as_the_current_one() -> None:
+    newer = changed_by("Window", window)
+    record = a_record("Window", "x", 4)
+    value = newer.write({key: record[key] for key in record if key != "tenant"} | {"region": {}})
+
+    assert schemas.decode(value, {newer.frame: newer}.get) == ("Window", record | {"tenant": None})
+
+
+def test_a_symbol_of_a_newer_version_is_read_as_the_default() -> None:
+    newer = changed_by(
+        "TaskFinished", lambda fields: of(fields, "outcome")["type"]["symbols"].append("DEFERRED")
+    )
+    value = newer.write(a_record("TaskFinished", "x", 4) | {"outcome": "DEFERRED"})
+
+    assert schemas.decode(value, {newer.frame: newer}.get)[1]["outcome"] == "UNKNOWN"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda fields: fields.remove(of(fields, "cost_usd")), "cost_usd: the writer has no such"),
+        (lambda fields: of(fields, "cost_usd").update(type="string"), "string cannot be read as"),
+        (lambda fields: of(fields, "input_tokens").update(type="double"), "double cannot be read"),
+        (lambda fields: of(fields, "outcome")["type"].update(name="Other"), "called Other instead"),
+    ],
+)
+def test_a_schema_that_cannot_be_read_as_the_record_is_incompatible(change: Any, why: str) -> None:
+    writer = changed_by("TaskFinished", change)
+    reader = schemas.Reader("TaskFinished", {writer.frame: writer}.get)
+
+    with pytest.raises(schemas.DecodeError, match=why) as caught:
+        reader.read(writer.frame + bytes(200))
+
+    assert caught.value.reason is DeadLetterReason.INCOMPATIBLE_SCHEMA
+
+
+def test_a_schema_of_another_record_is_wrong_whatever_its_fields() -> None:
+    other = schemas.parse('{"type": "record", "name": "Mine", "fields": []}')
+    reader = schemas.Reader("TaskFinished", {other.frame: other}.get)
+
+    with pytest.raises(schemas.DecodeError, match="a Mine") as caught:
+        reader.read(other.frame)
+
+    assert caught.value.reason is DeadLetterReason.WRONG_SCHEMA
+
+
+HOSTILE: list[Any] = [
+    {"type": "array", "items": "boolean"},
+    {"type": "map", "values": ["null", "string"]},
+    ["null", {"type": "array", "items": {"type": "array", "items": "int"}}],
+    {"type": "array", "items": {"type": "enum", "name": "TaskOutcome", "symbols": ["X"]}},
+    {"type": "fixed", "name": "F", "size": 2**20},
+    ["string", "bytes", "null"],
+]
+
+
+@cache
+def _reader_of_more(kind: str, place: int) -> tuple[schemas.Reader, bytes]:
+    extra = {"name": "extra", "type": json.loads(kind)}
+    writer = changed_by("SecurityEvent", lambda fields: fields.insert(place, extra))
+    return schemas.Reader("SecurityEvent", {writer.frame: writer}.get), writer.frame
+
+
+def reader_of_more(kind: Any, place: int) -> tuple[schemas.Reader, bytes]:
+    """A reader of security events that have one more field, and the frame of these."""
+    return _reader_of_more(json.dumps(kind), place)
+
+
+@given(
+    which=st.integers(0, len(HOSTILE) - 1),
+    body=st.binary(max_size=40) | st.just(b"\xfe" + b"\xff" * 8 + b"\x01"),
+    first=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+@pytest.mark.timeout(60)
+def test_a_field_nobody_wants_cannot_keep_a_reader_busy(
+    which: int, body: bytes, first: bool
+) -> None:
+    reader, frame = reader_of_more(HOSTILE[which], 0 if first else 5)
+    began = time.process_time()
+
+    with suppress(schemas.DecodeError):
+        reader.read(frame + body)
+
+    assert time.process_time() - began < 1

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 
-from streams.settings import Settings, SettingsError, load
+from streams.settings import Settings, SettingsError, load, origins
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,3 +96,47 @@ def test_a_topic_that_is_not_in_the_table_has_no_name() -> None:
     assert Settings(topic_prefix="x.").topic("tasks") == "x.tasks"
     with pytest.raises(KeyError, match=r"task'.*tasks"):
         Settings().topic("task")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:hunter2@registry:8081",
+        "http://me:hun?ter2@registry",
+        "me:hunter2@registry:8081",
+        "http://me:a/b@hunter2@registry",
+        "http://registry:8081/?token=hunter2",
+        "hunter2@",
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_printed(url: str) -> None:
+    with pytest.raises(SettingsError, match="registry_url") as caught:
+        load({"AGENTOPS_REGISTRY_URL": url})
+
+    assert "***" in str(caught.value)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_refused_address_without_credentials_is_printed() -> None:
+    with pytest.raises(SettingsError, match="'registry:8081'"):
+        load({"AGENTOPS_REGISTRY_URL": "registry:8081"})
+
+
+@pytest.mark.parametrize("line", ["registry_password = 5051", "registry_password = {a = '5051'}"])
+def test_a_refused_secret_is_not_printed(elsewhere: Path, line: str) -> None:
+    (elsewhere / "agentops.toml").write_text(f"{line}\nregistry_url = ['http://a:5051@b']\n")
+
+    with pytest.raises(SettingsError, match=r"registry_password = \*\*\*") as caught:
+        load({})
+
+    assert "5051" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_origin_of_what_is_not_the_default_is_known(elsewhere: Path) -> None:
+    (elsewhere / "agentops.toml").write_text('partitions = 3\napp_id = "file"\n')
+
+    assert origins({"AGENTOPS_APP_ID": "environment"}, replication=3) == {
+        "partitions": "file agentops.toml",
+        "app_id": "environment variable AGENTOPS_APP_ID",
+        "replication": "argument replication",
+    }

@@ -20,8 +20,10 @@ from streams.tail import (
     as_line,
     condition,
     moment,
+    read,
     tail,
 )
+from tests.letter_rig import message
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)
@@ -130,6 +132,14 @@ def test_what_does_not_decode_is_shown_with_its_headers() -> None:
     broken = shown({"undecoded": "why", "size": 3, "headers": {"reason": "BAD_BODY"}}, None)
 
     assert as_line(broken).endswith("undecoded=why size=3 headers={'reason': 'BAD_BODY'}")
+
+
+def test_a_header_of_no_value_is_shown_as_null() -> None:
+    headers = (("reason", b"BAD_BODY"), ("header.null_header", None))
+
+    one = read(message(b"k", b"v", headers))
+
+    assert json.loads(as_json(one))["headers"]["header.null_header"] is None
 
 
 def test_json_has_the_place_and_all_fields() -> None:

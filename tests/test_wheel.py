@@ -32,7 +32,9 @@ def test_the_wheel_holds_the_schemas_the_rules_and_the_list_of_jars(wheel: Path)
     schemas = {f"streams/_{path.relative_to(ROOT)}" for path in ROOT.glob("schemas/**/*.avsc")}
     assert schemas
     assert schemas <= names
+    assert "streams/_schemas/history/Alert/1.avsc" in schemas
     assert {
+        "streams/_schemas/history/SUMS",
         "streams/rules.yaml",
         "streams/local_jars.sha256",
         "streams/local_registry.sha256",

@@ -1,0 +1,212 @@
+"""One run of the fuzzing proof: hostile records on a real broker, two real workers, a verdict.
+
+The real worker reads while the records are produced, so its fetches are of every size; the echo
+worker starts when all are there and reads as fast as it can. Both must come to the ends of the
+topics in one life each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.structs import TopicPartition
+
+from load import versions
+from load.echo_worker import ECHO, ECHO_STATE
+from load.fuzz_judge import Findings, Judge, Said
+from load.fuzz_sender import send
+from load.lanes import Lane
+from load.logs import read
+from load.reference import RECORDS, Reference
+from load.watched_worker import WatchedWorker
+from streams.provision import create_topics
+from streams.settings import LOCAL_PARTITIONS, Settings
+from streams.topics import topic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from load.versions import Version
+
+PARTITIONS = LOCAL_PARTITIONS
+ECHO_COMMAND = ("-m", "load.echo_worker")
+SECURITY_SHARE = 0.2
+_LARGE = str(16 * 1024 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large a run is, and what bounds its workers.
+
+    Attributes:
+        values: fuzzed records.
+        good: good records, beside one for each series.
+        max_series: bound on series of a partition.
+        resident_mib: most memory a worker may take.
+    """
+
+    values: int
+    good: int
+    max_series: int = 3_000
+    resident_mib: int = 1_024
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run found.
+
+    Attributes:
+        findings: the judge's.
+        problems: whatever else must not be.
+        facts: numbers for people.
+    """
+
+    findings: Findings = field(default_factory=Findings)
+    problems: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def red(self) -> bool:
+        """Whether anything is wrong."""
+        return bool(self.problems or self.findings.kinds)
+
+
+class FuzzRun:
+    """One run against a broker that is there.
+
+    Args:
+        bootstrap: the broker.
+        seed: seed of all records.
+        size: how many.
+        folder: where logs go.
+        prefix: topic prefix; no such topics may exist.
+    """
+
+    def __init__(
+        self, bootstrap: str, seed: int, size: Size, folder: Path, prefix: str = "agentops."
+    ) -> None:
+        self.report = Report()
+        self._size, self._folder, self._prefix = size, folder, prefix
+        self._settings = Settings(
+            bootstrap_servers=bootstrap,
+            topic_prefix=prefix,
+            partitions=PARTITIONS,
+            app_id=f"{prefix.rstrip('.')}-fuzz",
+            max_series=size.max_series,
+            idle_after=0,
+        )
+        makers = versions.current, versions.older, versions.newer
+        self._versions = {stream: tuple(make(stream) for make in makers) for stream in RECORDS}
+        self._hostile = {stream: (versions.hostile(stream),) for stream in RECORDS}
+        self._lanes = [self._lane(seed, p, stream) for p in range(PARTITIONS) for stream in RECORDS]
+
+    async def run(self) -> Report:
+        """Send, let both workers read, judge; every process is ended again."""
+        await self._create_topics()
+        await self._publish()
+        facts, folder = self.report.facts, self._folder
+        async with WatchedWorker(self._settings, "state", folder / "worker") as real:
+            began = time.monotonic()
+            ends = await send(self._settings.bootstrap_servers, self._prefix, self._lanes)
+            facts["records"] = sum(ends.values())
+            facts["seconds of production"] = round(time.monotonic() - began, 1)
+            await real.reach(ends)
+        self._note("worker", real, facts["records"])
+        settings = self._settings.model_copy(update={"app_id": f"{self._settings.app_id}-echo"})
+        async with WatchedWorker(settings, ECHO_STATE, folder / "echo", ECHO_COMMAND) as echo:
+            await echo.reach(ends)
+        self._note("echo worker", echo, facts["records"])
+        if not self.report.problems:
+            began = time.monotonic()
+            await self._judge()
+            facts["seconds to judge"] = round(time.monotonic() - began, 1)
+        return self.report
+
+    # -- before ------------------------------------------------------------------------------
+
+    def _lane(self, seed: int, partition: int, stream: str) -> Lane:
+        def part(count: int) -> int:
+            of_stream = round(count * SECURITY_SHARE)
+            of_stream = of_stream if stream == "security" else count - of_stream
+            return of_stream // PARTITIONS + (partition < of_stream % PARTITIONS)
+
+        return Lane(
+            seed=seed,
+            stream=stream,
+            partition=partition,
+            partitions=PARTITIONS,
+            values=part(self._size.values),
+            good=part(self._size.good),
+            versions=self._versions[stream],
+            hostile=self._hostile[stream],
+        )
+
+    async def _create_topics(self) -> None:
+        """Create all topics; the inputs are of a day long past and must not be deleted for it."""
+        inputs = {name: dict(topic(name).config) | {"retention.ms": "-1"} for name in RECORDS}
+        echo = {ECHO: {"max.message.bytes": _LARGE}, ECHO_STATE: {"cleanup.policy": "compact"}}
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.create_topics(
+                [
+                    NewTopic(self._prefix + name, PARTITIONS, 1, topic_configs=config)
+                    for name, config in (inputs | echo).items()
+                ]
+            )
+        finally:
+            await admin.close()
+        await create_topics(self._settings)
+
+    async def _publish(self) -> None:
+        """Make the schemas known that are not built in, before the first record."""
+        producer = AIOKafkaProducer(bootstrap_servers=self._settings.bootstrap_servers, acks="all")
+        await producer.start()
+        try:
+            for version in self._written():
+                await producer.send_and_wait(
+                    self._settings.topic("schemas"),
+                    key=version.frame[2:].hex().encode(),
+                    value=json.dumps(version.raw).encode(),
+                )
+        finally:
+            await producer.stop()
+
+    def _written(self) -> list[Version]:
+        """Return all versions that records are written with."""
+        every = [*self._versions.values(), *self._hostile.values()]
+        return [version for some in every for version in some]
+
+    # -- after -------------------------------------------------------------------------------
+
+    def _note(self, name: str, worker: WatchedWorker, records: int) -> None:
+        """Write down how a worker did."""
+        facts = self.report.facts
+        facts[f"{name}, records/s"] = round(records / worker.seconds)
+        facts[f"{name}, peak MiB"] = worker.peak_mib
+        self.report.problems += [f"{name}: {problem}" for problem in worker.problems]
+        if worker.peak_mib > self._size.resident_mib:
+            text = f"{name}: {worker.peak_mib} MiB, more than {self._size.resident_mib}"
+            self.report.problems.append(text)
+
+    async def _judge(self) -> None:
+        """Judge one partition after the other, so that only one is in memory."""
+        others = [(version.frame, version.raw) for version in self._written()]
+        reference = Reference(PARTITIONS, self._settings.max_value_bytes, others)
+        judge = Judge(reference, self._size.max_series, self._prefix)
+        for p in range(PARTITIONS):
+            said = Said()
+            outputs = [
+                TopicPartition(self._prefix + name, p) for name in ("dead-letters", "windows", ECHO)
+            ]
+            async for log in read(self._settings.bootstrap_servers, outputs):
+                said.take(log, self._prefix, judge.findings)
+            lanes = [lane for lane in self._lanes if lane.partition == p]
+            await asyncio.to_thread(judge.partition, lanes, said)
+        self.report.findings = judge.findings
