@@ -15,20 +15,21 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from load.fuzz_judge import ACCEPTED, GOOD
 from load.fuzz_run import FuzzRun, Report, Size
 from load.mutations import BODIES
-from streams.local import LocalBroker
+from streams.local import LocalBroker, LocalRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SHOWN = 30
 """Problems to print."""
-QUICK = Size(20_000, 10_000, max_series=300)
+QUICK = Size(20_000, 10_000, max_series=200)
 
 
 def summary(report: Report) -> dict[str, Any]:
@@ -84,11 +85,13 @@ def show(report: Report) -> None:
         print(f"   problem: {line}")
 
 
-def prove(seed: int, size: Size) -> Report:
-    """Run on a broker of its own; the folder with the logs stays when it is red."""
+def prove(seed: int, size: Size, *, registry: bool = False) -> Report:
+    """Run on servers of its own; the folder with the logs stays when it is red."""
     folder = Path(tempfile.mkdtemp(prefix="agentops-fuzz-"))
-    with LocalBroker() as broker:
-        report = asyncio.run(FuzzRun(broker.bootstrap, seed, size, folder).run())
+    with LocalBroker() as broker, LocalRegistry() if registry else nullcontext() as beside:
+        url = beside.url if beside is not None else None
+        run = FuzzRun(broker.bootstrap, seed, size, folder, registry_url=url)
+        report = asyncio.run(run.run())
     (folder / "report.json").write_text(json.dumps(summary(report), indent=2, default=str))
     (folder / "problems.txt").write_text("\n".join(report.findings.problems))
     if report.red:
@@ -105,11 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--good", type=int, default=None, help="good records (as many)")
     parser.add_argument("--seed", type=int, default=1, help="seed of all records (1)")
     parser.add_argument("--quick", action="store_true", help="30,000 records, under a minute")
+    parser.add_argument("--registry", action="store_true", help="ids of a schema registry as well")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     given = parser.parse_args(arguments)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     good = given.values if given.good is None else given.good
-    report = prove(given.seed, QUICK if given.quick else Size(given.values, good))
+    size = QUICK if given.quick else Size(given.values, good)
+    report = prove(given.seed, size, registry=given.registry)
     if given.json:
         print(json.dumps(summary(report), indent=2))
     else:

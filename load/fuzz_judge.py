@@ -9,20 +9,23 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from load.lanes import END
+import fastavro
+
 from load.mutations import HOUR
 from load.oracle import SUMS
-from load.proof import decode
-from load.reference import Gate, Reference
+from load.proof import SCHEMAS
+from load.reference import Gate, framing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from load.lanes import Fuzzed, Headers, Lane
     from load.proof import LogRecord
-    from load.reference import Row
+    from load.reference import Reference, Row
 
 ACCEPTED = "ACCEPTED"
 GOOD = "GOOD"
@@ -121,7 +124,7 @@ class Judge:
             sums: dict[Series, list[int]] = {}
             self._lane(lane, said, sums)
             if lane.stream == "tasks":
-                self._windows(sums, said.windows)
+                self._windows(sums, said.windows, lane.end // HOUR * HOUR)
         for at in said.letters:
             self.findings.problem("dead letter of nothing", str(at))
 
@@ -173,18 +176,19 @@ class Judge:
             text = f"{where} {_brief(record)}: {name} is {found!r:.200}, expected {expected!r:.200}"
             problem("dead letter changed", text)
 
-    def _windows(self, sums: dict[Series, list[int]], windows: Sequence[LogRecord]) -> None:
+    def _windows(
+        self, sums: dict[Series, list[int]], windows: Sequence[LogRecord], open_hour: int
+    ) -> None:
         newest: dict[Series, list[int]] = {}
         revisions: Counter[Series] = Counter()
         for log in windows:
-            record = decode(log.value, "Window")
+            record = _window(log.value or b"")
             series = tuple(record[n] for n in ("tenant", "agent_id", "task_type", "window_start"))
             revisions[series] += 1
             if record["revision"] != revisions[series]:
                 text = f"{series}: revision {record['revision']} is number {revisions[series]}"
                 self.findings.problem("window revision", text)
             newest[series] = [record[name] for name in SUMS]
-        open_hour = END // HOUR * HOUR
         closed = {series: adds for series, adds in sums.items() if series[3] != open_hour}
         self.findings.windows += len(closed)
         for series in closed.keys() | newest.keys():
@@ -244,7 +248,21 @@ def _differences(record: Fuzzed, reason: str, letter: LogRecord) -> Iterator[tup
 
 def carried_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
     """Return a record's own headers as its dead letter must have them."""
-    return tuple((f"header.{name.decode(errors='replace')}", value) for name, value in headers)
+    names = [name.decode(errors="backslashreplace") for name, _ in headers]
+    return tuple((f"header.{name}", value) for name, (_, value) in zip(names, headers, strict=True))
+
+
+@cache
+def _window_schema() -> Any:
+    raw = json.loads((SCHEMAS / "Window.avsc").read_text(encoding="utf-8"))
+    return fastavro.parse_schema(raw, named_schemas={})
+
+
+def _window(value: bytes) -> dict[str, Any]:
+    """Decode a window; workers write it with the schema of their version, in either framing."""
+    body = BytesIO(value[len(framing(value) or b"") :])
+    record: Any = fastavro.schemaless_reader(body, _window_schema(), None)
+    return dict(record)
 
 
 def _unequal(name: str, expected: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -26,17 +26,21 @@ from load.logs import read
 from load.reference import RECORDS, Reference
 from load.watched_worker import WatchedWorker
 from streams.provision import create_topics
+from streams.registry import RegistryClient
 from streams.settings import LOCAL_PARTITIONS, Settings
 from streams.topics import topic
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from load.reference import Record
     from load.versions import Version
 
 PARTITIONS = LOCAL_PARTITIONS
 ECHO_COMMAND = ("-m", "load.echo_worker")
 SECURITY_SHARE = 0.2
+MOST_IDS = 64
+"""Ids of a registry that are asked for; it counts from 1."""
 _LARGE = str(16 * 1024 * 1024)
 
 
@@ -86,13 +90,21 @@ class FuzzRun:
         size: how many.
         folder: where logs go.
         prefix: topic prefix; no such topics may exist.
+        registry_url: a schema registry; some values are framed by its ids then.
     """
 
-    def __init__(
-        self, bootstrap: str, seed: int, size: Size, folder: Path, prefix: str = "agentops."
+    def __init__(  # noqa: PLR0913 - a run is made in two places
+        self,
+        bootstrap: str,
+        seed: int,
+        size: Size,
+        folder: Path,
+        *,
+        prefix: str = "agentops.",
+        registry_url: str | None = None,
     ) -> None:
         self.report = Report()
-        self._size, self._folder, self._prefix = size, folder, prefix
+        self._seed, self._size, self._folder, self._prefix = seed, size, folder, prefix
         self._settings = Settings(
             bootstrap_servers=bootstrap,
             topic_prefix=prefix,
@@ -100,16 +112,18 @@ class FuzzRun:
             app_id=f"{prefix.rstrip('.')}-fuzz",
             max_series=size.max_series,
             idle_after=0,
+            registry_url=registry_url,
         )
         makers = versions.current, versions.older, versions.newer
         self._versions = {stream: tuple(make(stream) for make in makers) for stream in RECORDS}
         self._hostile = {stream: (versions.hostile(stream),) for stream in RECORDS}
-        self._lanes = [self._lane(seed, p, stream) for p in range(PARTITIONS) for stream in RECORDS]
 
     async def run(self) -> Report:
         """Send, let both workers read, judge; every process is ended again."""
         await self._create_topics()
         await self._publish()
+        await self._register()
+        self._lanes = [self._lane(p, stream) for p in range(PARTITIONS) for stream in RECORDS]
         facts, folder = self.report.facts, self._folder
         async with WatchedWorker(self._settings, "state", folder / "worker") as real:
             began = time.monotonic()
@@ -130,14 +144,14 @@ class FuzzRun:
 
     # -- before ------------------------------------------------------------------------------
 
-    def _lane(self, seed: int, partition: int, stream: str) -> Lane:
+    def _lane(self, partition: int, stream: str) -> Lane:
         def part(count: int) -> int:
             of_stream = round(count * SECURITY_SHARE)
             of_stream = of_stream if stream == "security" else count - of_stream
             return of_stream // PARTITIONS + (partition < of_stream % PARTITIONS)
 
         return Lane(
-            seed=seed,
+            seed=self._seed,
             stream=stream,
             partition=partition,
             partitions=PARTITIONS,
@@ -178,6 +192,32 @@ class FuzzRun:
         finally:
             await producer.stop()
 
+    async def _register(self) -> None:
+        """Have values in the registry's framing as well, if there is one."""
+        if self._settings.registry_url is None:
+            return
+        async with RegistryClient.of(self._settings) as registry:
+            for stream in RECORDS:
+                subject = f"{self._settings.topic(stream)}-value"
+                hostile = self._hostile[stream]
+                for version in (*self._versions[stream], *hostile):
+                    number = await registry.register(subject, json.dumps(version.raw))
+                    await registry.set_compatibility(subject, "NONE")
+                    framed = version.framed(b"\0" + number.to_bytes(4, "big"))
+                    every = self._hostile if version in hostile else self._versions
+                    every[stream] = (*every[stream], framed)
+
+    async def _registered(self) -> list[tuple[bytes, Record]]:
+        """Return every schema that the registry has by now, with its frame."""
+        if self._settings.registry_url is None:
+            return []
+        found: list[tuple[bytes, Record]] = []
+        async with RegistryClient.of(self._settings) as registry:
+            for number in range(MOST_IDS):
+                if (raw := await registry.schema(number)) is not None:
+                    found.append((b"\0" + number.to_bytes(4, "big"), json.loads(raw)))
+        return found
+
     def _written(self) -> list[Version]:
         """Return all versions that records are written with."""
         every = [*self._versions.values(), *self._hostile.values()]
@@ -198,6 +238,7 @@ class FuzzRun:
     async def _judge(self) -> None:
         """Judge one partition after the other, so that only one is in memory."""
         others = [(version.frame, version.raw) for version in self._written()]
+        others += await self._registered()
         reference = Reference(PARTITIONS, self._settings.max_value_bytes, others)
         judge = Judge(reference, self._size.max_series, self._prefix)
         for p in range(PARTITIONS):

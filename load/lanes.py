@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 BEGIN = 1_736_215_200_000
 """First Kafka timestamp: Tuesday 2025-01-07, 02:00 UTC."""
-SPAN = 18 * HOUR
-END = BEGIN + SPAN + 2 * HOUR
-"""Event time of the last record of a lane, which closes all hours before."""
+_SPANS = 3 * HOUR, 18 * HOUR
+"""Shortest and longest time that the records of a lane span."""
+_STEP = 100
+"""Milliseconds between two of its records, where that gives a span between them."""
 CODECS = (0, 1, 2, 3, 4)
 """None, gzip, snappy, lz4 and zstd, as Kafka counts them."""
 TASK_TYPES = ("invoice", "claim", "rückfrage", "t" * 256)
@@ -106,6 +107,16 @@ class Lane:
     good: int
     versions: tuple[Version, ...]
     hostile: tuple[Version, ...] = ()
+
+    @property
+    def span(self) -> int:
+        """How long after BEGIN its last records but one are produced, ms."""
+        return max(_SPANS[0], min(_SPANS[1], _STEP * (self.values + self.good)))
+
+    @property
+    def end(self) -> int:
+        """Event time of its last record, which closes all hours before."""
+        return BEGIN + self.span + 2 * HOUR
 
     def batches(self) -> Iterator[FuzzedBatch]:
         """Yield the batches of the lane, always the same."""
@@ -200,9 +211,10 @@ class _Maker:
 
     def _last(self) -> Fuzzed:
         made = self._good(self._first[0])
-        record = self._first[0].record | {"event_id": "last", "occurred_at": END}
-        value = self._first[0].version.frame + text("last") + zigzag(END) + self._first[0].tail
-        return made._replace(value=value, timestamp=END, row=row_of(self._lane.stream, record))
+        body, end = self._first[0], self._lane.end
+        record = body.record | {"event_id": "last", "occurred_at": end}
+        value = body.version.frame + text("last") + zigzag(end) + body.tail
+        return made._replace(value=value, timestamp=end, row=row_of(self._lane.stream, record))
 
     def _sample(self, body: Body, stamp: int) -> Sample:
         version, pieces = body.version, body.pieces
@@ -224,7 +236,7 @@ class _Maker:
 
     def _stamp(self) -> int:
         self._made += 1
-        return BEGIN + SPAN * self._made // (self._total + 1)
+        return BEGIN + self._lane.span * self._made // (self._total + 1)
 
     def _event_id(self) -> str:
         return f"{self._lane.stream[0]}{self._lane.partition:03x}{self._made:012x}"

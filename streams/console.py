@@ -61,6 +61,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except (KeyboardInterrupt, asyncio.CancelledError):
         stop("Interrupted.", INTERRUPTED)
+    except SettingsError as error:  # a certificate that cannot be used shows when it is
+        stop(str(error), USAGE_ERROR)
     except BrokenPipeError:
         # `tail … | head`: nothing is wrong. Python would complain again when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

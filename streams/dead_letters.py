@@ -103,7 +103,9 @@ CURES: Mapping[Reason, Cure] = MappingProxyType(
             "the key is null or not UTF-8", "set the key, and send the record again", retry=False
         ),
         Reason.KEY_MISMATCH: Cure(
-            "the key is not that of the fields", "agent_id, or tenant/agent_id", retry=False
+            "the key is not that of the fields",
+            "make the key of the value's own fields: agent_id, or tenant/agent_id",
+            retry=False,
         ),
         Reason.STRAY_PARTITION: Cure(
             "the key does not belong in this partition",

@@ -11,7 +11,11 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 
 from streams import (
     doctor_access,
@@ -78,7 +82,7 @@ class Doctor:
                 if wants_broker and self._cluster is None:
                     yield skipped(check, "No broker could be asked; see BROKER.")
                     continue
-                for diagnosis in await _bounded(check, step):
+                for diagnosis in await bounded(check, step):
                     yield diagnosis
         finally:
             if self._client is not None:
@@ -196,7 +200,11 @@ class Doctor:
         if not self._probe:
             return [skipped(Check.BROKER_CLOCK, "--probe was not given: it needs a topic of ours.")]
         _, cluster = self._asked
-        clocks = await doctor_clocks.probe(self._settings, len(cluster.brokers))
+        try:
+            clocks = await doctor_clocks.probe(self._settings, len(cluster.brokers))
+        except (ClusterAuthorizationFailedError, TopicAuthorizationFailedError):
+            what = "This client may not make, write and delete a topic, as --probe does."
+            return [skipped(Check.BROKER_CLOCK, what)]
         return doctor_clocks.judge_brokers(clocks)
 
     # -- the workers -----------------------------------------------------------------------
@@ -228,7 +236,7 @@ class Doctor:
         return cluster.partitions(names)
 
 
-async def _bounded(check: Check, step: Step) -> list[Diagnosis]:
+async def bounded(check: Check, step: Step) -> list[Diagnosis]:
     """Run a check; what goes wrong becomes what it found."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -239,9 +247,9 @@ async def _bounded(check: Check, step: Step) -> list[Diagnosis]:
     except (doctor_cluster.BrokerAwayError, PublishError, SettingsError, TopicsError) as error:
         return [bad(check, str(error), "")]
     except (KafkaError, OSError) as error:
-        what = f"It could not be asked: {type(error).__name__}"
+        why = ": ".join([type(error).__name__, *map(str, error.args[:1])]).rstrip(".")
         cure = "See BROKER and ACCESS, and try again."
-        return [bad(check, f"{what}{f': {error}' if str(error) else ''}.", cure)]
+        return [bad(check, f"It could not be asked: {why}.", cure)]
     except Exception as error:  # noqa: BLE001 - one check that breaks must not stop the others
         what = f"The check itself failed: {type(error).__name__}: {error}"[:300]
         return [bad(check, f"{what}.", "Please report it.")]

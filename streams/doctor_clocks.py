@@ -105,12 +105,8 @@ def judge_brokers(clocks: Mapping[int, BrokerClock]) -> list[Diagnosis]:
             cure = "Synchronise the clocks (NTP) of that broker, or of this machine."
             said.append((bad if off > BAD_MS else odd)(Check.BROKER_CLOCK, what, cure))
     worst = max((abs(clock.ahead) + clock.within for clock in clocks.values()), default=0)
-    return said or [
-        good(
-            Check.BROKER_CLOCK,
-            f"{len(clocks)} brokers are within {_span(worst)} of the clock here.",
-        )
-    ]
+    told = f"The clocks of {len(clocks)} of the brokers are within {_span(worst)} of the one here."
+    return said or [good(Check.BROKER_CLOCK, told)]
 
 
 async def probe(settings: Settings, brokers: int) -> dict[int, BrokerClock]:

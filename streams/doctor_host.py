@@ -58,16 +58,22 @@ def judge_settings(
     if env.get("AGENTOPS_FAILPOINTS"):
         what = "AGENTOPS_FAILPOINTS is set: this process is made to fail."
         said.append(bad(check, what, "Unset it outside of fault tests."))
-    said += _clear_password(settings)
+    said += _clear_passwords(settings)
     return said or [good(check, _sources(origins))]
 
 
-def _clear_password(settings: Settings) -> list[Diagnosis]:
+def _clear_passwords(settings: Settings) -> list[Diagnosis]:
+    found = []
     plain = (settings.registry_url or "").startswith("http://")
-    if settings.registry_password is None or not plain:
-        return []
-    what = "registry_password goes to the registry in clear text: registry_url begins with http://."
-    return [odd(Check.SETTINGS, what, "Use https://.")]
+    if settings.registry_password is not None and plain:
+        found.append(("registry_password", "registry_url begins with http://", "Use https://."))
+    if (settings.security_protocol, settings.sasl_mechanism) == ("SASL_PLAINTEXT", "PLAIN"):
+        why = "security_protocol is SASL_PLAINTEXT, sasl_mechanism PLAIN"
+        found.append(("sasl_password", why, "Use SASL_SSL."))
+    return [
+        odd(Check.SETTINGS, f"{name} goes over the wire in clear text: {why}.", cure)
+        for name, why, cure in found
+    ]
 
 
 def _sources(origins: Mapping[str, str]) -> str:
@@ -117,7 +123,8 @@ def judge_versions(needed: Iterable[str], installed: Mapping[str, str]) -> list[
         name, bounds = match[1], match[2]
         version = installed.get(name)
         if version is None:
-            said.append(bad(check, f"{name} is missing.", cure))
+            if ";" not in line:  # else it is for other Pythons, or other systems
+                said.append(bad(check, f"{name} is missing.", cure))
         elif not all(_fits(version, bound) for bound in bounds.split(",") if bound):
             what = f"{name} is {version}, this release needs {bounds} and was tested with that."
             said.append(bad(check, what, cure))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streams import schemas
 from streams.connection import connection
-from streams.consumer import BoundedConsumer
+from streams.consumer import UNREADABLE, BoundedConsumer
 from streams.rows import Limits
 
 if TYPE_CHECKING:
@@ -114,7 +114,11 @@ async def newest(
         async for records in chunks(reader, ranges, partly=True):
             # Only what is looked at is kept: values may be large.
             await _learn(catalog, records, patience)
-            found += [_sampled(record, catalog) for record in records]
+            found += [
+                _sampled(record, catalog)
+                for record in records
+                if UNREADABLE not in dict(record.headers)
+            ]
     return found
 
 

@@ -87,15 +87,12 @@ class Hold:
                 continue
             if len(self._batches) > MOST:
                 await self._pause()
-            await self._around.right_of_way.fold()
-            if missing:
+            if looked_up := bool(missing):
                 await self._look_up(missing)
-                self._fold(self._batches[0], True)
-                missing = ()
-            else:
-                missing = self._fold(self._batches[0], False)
-                if missing:
-                    continue
+            await self._around.right_of_way.fold()
+            missing = self._fold(self._batches[0], looked_up)
+            if missing:
+                continue
             self._batches.popleft()
             await asyncio.sleep(0)  # others on this loop wait no longer than for one batch
 

@@ -270,7 +270,8 @@ class BatchReader:
     def _fast(self, records: bytes, count: int) -> Rows | None:
         """Read whole records with aiokafka; None where one must be looked at."""
         batch = DefaultRecordBatch(self.header.plain(count) + records)
-        rows = _within(_read(batch), self._next, self._latest() + count, len(records))
+        following = min(self._latest() + count, self.header.last_offset + 1)
+        rows = _within(_read(batch), self._next, following, len(records))
         if rows is not None:
             self._next = rows.offsets[-1] + 1
             self._left -= count

@@ -251,7 +251,7 @@ def decode(data: bytes, find: Find | None = None) -> tuple[str, dict[str, Any]]:
         raise DecodeError(DeadLetterReason.UNKNOWN_SCHEMA, unknown(frame))
     body = data[len(frame) :]
     current = _all().get(found.name)
-    if current is None or current.fingerprint == found.fingerprint:
+    if current is None or found is current:
         return found.name, found.read(body)
     return found.name, _whole(found.name).resolve(found, body)
 
@@ -337,10 +337,10 @@ class Reader:
             for field in self.current.raw["fields"]
             if wanted is None or field["name"] in wanted
         ]
-        # By fingerprint: a schema known by several frames is prepared once.
-        self._pairs: dict[bytes, tuple[Schema, Schema | None]] = {}
+        # Not by fingerprint: a schema can be made up to have that of another.
+        self._pairs: dict[Schema, tuple[Schema, Schema | None]] = {}
         # Why others cannot be read: finding out takes far longer than reading a value.
-        self._unreadable: dict[bytes, str] = {}
+        self._unreadable: dict[Schema, str] = {}
 
     def writer(self, frame: bytes) -> Schema:
         """Return the schema that a frame names, if values of it can be read as this record.
@@ -378,13 +378,13 @@ class Reader:
 
     def _pair(self, writer: Schema) -> tuple[Schema, Schema | None]:
         """Return what to read a writer's values with."""
-        pair = self._pairs.get(writer.fingerprint)
+        pair = self._pairs.get(writer)
         if pair is not None:
             return pair
         if writer.name != self._name:
             detail = f"the value is a {writer.name}; this topic carries {self._name}"
             raise DecodeError(DeadLetterReason.WRONG_SCHEMA, detail)
-        if known := self._unreadable.get(writer.fingerprint):
+        if known := self._unreadable.get(writer):
             raise DecodeError(DeadLetterReason.INCOMPATIBLE_SCHEMA, known)
         try:
             readable(writer, self._name, self._wanted)
@@ -393,11 +393,11 @@ class Reader:
         # What fastavro makes of a schema it does not like is not documented.
         except Exception as error:
             detail = f"schema {writer.fingerprint.hex()} cannot be read as {self._name}: {error}"
-            self._unreadable[writer.fingerprint] = detail[:300]
+            self._unreadable[writer] = detail[:300]
             raise DecodeError(DeadLetterReason.INCOMPATIBLE_SCHEMA, detail[:300]) from error
         # The current schema needs no resolving, which costs as much as the reading.
-        current = writer.fingerprint == self.current.fingerprint
-        pair = self._pairs[writer.fingerprint] = plain, None if current else resolved
+        current = expand(writer.raw).canonical == expand(self.current.raw).canonical
+        pair = self._pairs[writer] = plain, None if current else resolved
         return pair
 
 

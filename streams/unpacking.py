@@ -151,7 +151,11 @@ def _lz4(data: memoryview) -> Iterator[bytes]:
             if len(block) < size & 0x7FFFFFFF:
                 raise DamagedError("lz4 ends inside a block")
             at += len(block) + (4 if flags & 0x10 else 0)
-            yield bytes(block if plain else cramjam.lz4.decompress_block(block, output_len=limit))
+            if plain:
+                yield bytes(block)
+            else:
+                into = bytearray(limit)
+                yield bytes(memoryview(into)[: cramjam.lz4.decompress_block_into(block, into)])
         at += 4 if flags & 0x04 else 0
     raise DamagedError(f"lz4 has more than {MAX_FRAMES} frames")
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streams import schemas
+from streams import dead_letters, schemas
 from streams.admission import future_detail, late_detail
 from streams.batch import FetchedBatch
 from streams.clock import AHEAD, RETENTION
@@ -54,25 +54,13 @@ class Unfit(StrEnum):
 
 
 CURES: Mapping[DeadLetterReason | Unfit, str] = {
+    **{reason: one.cure for reason, one in dead_letters.CURES.items()},
     Unfit.NOT_READABLE: "mend the input",
     Unfit.UNKNOWN_TOPIC: f"name it: --topic {' or --topic '.join(RECORDS)}",
     Unfit.NOT_ENCODABLE: "write the fields as the schema has them",
-    DeadLetterReason.NULL_VALUE: "send a value: tombstones mean nothing on this topic",
-    DeadLetterReason.BAD_FRAMING: "write single objects (c3 01, fingerprint, body) or registry "
-    "frames (00, id, body), not containers, JSON or bare bodies",
+    # Here nobody replays, and the schema may not be published yet.
     DeadLetterReason.UNKNOWN_SCHEMA: "give its schema here with --schema; workers must find it "
     "on the topic `schemas` or in the registry",
-    DeadLetterReason.WRONG_SCHEMA: "send it to the topic of its record",
-    DeadLetterReason.INCOMPATIBLE_SCHEMA: "keep every field that has no default, with its type",
-    DeadLetterReason.OVERSIZE: "send pointers, not content",
-    DeadLetterReason.BAD_BODY: "encode with exactly the schema that the first bytes name",
-    DeadLetterReason.INVALID_FIELD: "keep the limits in the schema's docs",
-    DeadLetterReason.KEY_MISSING: "set the key: agent_id, or tenant/agent_id",
-    DeadLetterReason.KEY_MISMATCH: "make the key of the value's own fields",
-    DeadLetterReason.STRAY_PARTITION: "use murmur2 of the key as partitioner",
-    DeadLetterReason.FUTURE: "set the producer's clock",
-    DeadLetterReason.TOO_LATE: "send events within 36 days",
-    DeadLetterReason.SERIES_LIMIT: "bound the ids and task types",
 }
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from streams.batch import FetchedBatch, Refusal
@@ -13,7 +14,7 @@ from streams.dead_letters import dead_letter
 from streams.epoch import EpochProducer, OutRecord, committed_reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from streams.batch import Header
     from streams.reasons import DeadLetterReason as Reason
@@ -78,25 +79,50 @@ def message(
     )
 
 
-async def write(settings: Settings, records: Sequence[OutRecord]) -> None:
-    """Write records in one transaction."""
+async def write(settings: Settings, records: Sequence[OutRecord], *, settled: bool = True) -> None:
+    """Write records in one transaction.
+
+    Args:
+        settings: where to.
+        records: what.
+        settled: return only when they can be read; a commit is acknowledged before that.
+    """
     producer = EpochProducer(settings, f"{settings.app_id}-rig")
     try:
         await producer.start()
         await producer.commit(records)
     finally:
         await producer.discard()
+    if settled:
+        for topic in {record.topic.removeprefix(settings.topic_prefix) for record in records}:
+            await read_all(settings, topic)
 
 
-async def read_all(settings: Settings, suffix: str) -> list[Any]:
-    """Return the committed records of a topic, in the order of each partition."""
+async def read_all(settings: Settings, suffix: str, *, settled: bool = True) -> list[Any]:
+    """Return the committed records of a topic, in the order of each partition.
+
+    Args:
+        settings: where from.
+        suffix: the topic.
+        settled: wait for transactions that are not ended.
+    """
     places = [TopicPartition(settings.topic(suffix), n) for n in range(settings.partitions)]
     found: list[Any] = []
     async with committed_reader(settings) as reader:
-        ends: Mapping[TopicPartition, int] = await reader.end_offsets(places)
+        ends = await (_ends(settings, places) if settled else reader.end_offsets(places))
         for place in places:
             reader.assign([place])
             reader.seek(place, 0)
             while await reader.position(place) < ends[place]:
                 found += (await reader.getmany(place, timeout_ms=200)).get(place, [])
     return found
+
+
+async def _ends(settings: Settings, places: Sequence[TopicPartition]) -> Any:
+    """Return where partitions end, committed or not."""
+    reader = AIOKafkaConsumer(bootstrap_servers=settings.bootstrap_servers)
+    try:
+        await reader.start()
+        return await reader.end_offsets(places)
+    finally:
+        await reader.stop()

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from load.chaos import UNGUARDED, shows_the_guard
+from load.run import Run
+from load.schedule import Size
 from streams.failpoints import Failpoints, Guard
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -28,3 +35,33 @@ def test_every_guard_is_taken_away_once_with_fail_points_that_exist() -> None:
     assert [guard for guard, _, _ in UNGUARDED] == [str(guard) for guard in Guard]
     for guard, extra, _ in UNGUARDED:
         assert Failpoints.parse(",".join([guard, *extra])).off == {Guard(guard)}
+
+
+SMALL = Size(
+    8,
+    4_000,
+    16,
+    5,
+    kills=2,
+    pauses=0,
+    leaves=0,
+    joins=0,
+    broker_kills=0,
+    points=(),
+    registry_kills=1,
+)
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_small_proof_with_three_schema_versions_and_a_registry_that_dies_is_green(
+    tmp_path: Path,
+) -> None:
+    report = Run(3, SMALL, tmp_path).start()
+
+    assert (report.differences, report.problems) == ([], [])
+    assert report.done["registry"] == 1
+    refused = report.facts["refused"]
+    assert isinstance(refused, dict)
+    assert {"UNKNOWN_SCHEMA", "INCOMPATIBLE_SCHEMA", "WRONG_SCHEMA"} <= refused.keys()

@@ -94,6 +94,19 @@ def test_files_that_are_no_certificates_are_named(
         connection(settings)
 
 
+def test_a_certificate_that_cannot_be_used_is_one_sentence_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "no.pem").write_text("nothing")
+    env = {"AGENTOPS_SECURITY_PROTOCOL": "SSL", "AGENTOPS_SSL_CAFILE": "no.pem"}
+
+    done = CliRunner().invoke(app, ["topics", "check"], env=env)
+
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "ssl_cafile = no.pem" in done.stderr
+
+
 @pytest.mark.broker
 async def test_a_worker_with_just_the_rights_the_doctor_asks_for_works_over_tls(
     secured: SecuredBroker, prefix: str, tmp_path: Path
@@ -179,5 +192,5 @@ def test_no_command_prints_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         shown[command] = done.output
 
     assert "registry_password = **" in shown["config show"]
-    assert "clear text" in shown["doctor"]
+    assert shown["doctor"].count("clear text") == 2
     assert "hunter" not in str(shown)

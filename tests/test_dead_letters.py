@@ -248,14 +248,14 @@ def test_every_reason_has_a_cure() -> None:
 
 @pytest.mark.broker
 async def test_the_largest_letter_of_noise_with_headers_fits_its_topic(topics: Settings) -> None:
-    noise = os.urandom(9 * 1024 * 1024)
+    noise = os.urandom(topics.max_record_bytes + 1)
     own: list[Header] = [(f"n{n}", os.urandom(500)) for n in range(60)]
     batch = a_batch(noise[:300_000], noise, own, topic=topics.topic("tasks"))
     made = dead_letter(batch, Refusal(0, Reason.BAD_BODY, "x" * 600), topics.max_record_bytes)
     record = OutRecord(topics.topic("dead-letters"), 0, *made)
 
     assert record.size() <= (await size_limits(topics))[record.topic]
-    await write(topics, [record])
+    await write(topics, [record], settled=False)
     (found,) = await read_all(topics, "dead-letters")
 
     letter = letter_of(found)

@@ -3,14 +3,26 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import zlib
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
+from typer.testing import CliRunner
 
-from streams import schemas
+from streams import doctor, doctor_access, schemas
+from streams.app import dataflow
+from streams.catalog import SchemaCatalog
+from streams.cli import app
 from streams.diagnosis import Check, Diagnosis, Status
-from streams.doctor import Doctor
+from streams.doctor import Doctor, bounded
+from streams.doctor_access import Resource
+from streams.failpoints import Failpoints
+from streams.registry import RegistryClient
+from streams.rules import RuleSet
 from streams.settings import Settings
+from streams.units import Unit
 from tests.worker_rig import REAL, Workers, producer, wait_until
 
 if TYPE_CHECKING:
@@ -138,8 +150,6 @@ async def test_clocks_and_keys_of_producers_are_read_from_their_records(topics: 
 async def test_producers_of_librdkafka_are_told_by_where_their_keys_stand(
     topics: Settings,
 ) -> None:
-    import zlib
-
     async with producer(topics) as made:
         for n in range(40):
             key = b"agent-%d" % n
@@ -229,8 +239,6 @@ async def test_a_unit_that_stands_still_is_named_with_its_cure(topics: Settings)
 async def test_versions_in_the_registry_that_no_worker_can_read_are_named(
     topics: Settings, registry: LocalRegistry
 ) -> None:
-    from streams.registry import RegistryClient
-
     settings = topics.model_copy(update={"registry_url": registry.url})
     subject = f"{topics.topic('tasks')}-value"
     foreign = {"type": "record", "name": "TaskFinished", "fields": [
@@ -258,3 +266,81 @@ async def test_a_registry_that_is_away_is_one_line(topics: Settings) -> None:
 
     assert found.status is FAIL
     assert "127.0.0.1:1" in found.found
+
+
+async def test_a_check_that_breaks_says_so_and_raises_nothing() -> None:
+    async def broken() -> list[Diagnosis]:
+        raise RuntimeError("a bug")
+
+    async def denied() -> list[Diagnosis]:
+        raise TopicAuthorizationFailedError("tasks")
+
+    found = [*await bounded(Check.TOPICS, broken), *await bounded(Check.CLOCKS, denied)]
+
+    assert [one.status for one in found] == [FAIL, FAIL]
+    assert "a bug" in found[0].found
+    assert "report it" in str(found[0].cure)
+    assert "ACCESS" in str(found[1].cure)
+
+
+async def test_a_check_that_hangs_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "CHECK_SECONDS", 0.05)
+
+    async def endless() -> list[Diagnosis]:
+        await asyncio.Event().wait()
+        return []
+
+    (found,) = await bounded(Check.GROUP, endless)
+
+    assert found.status is FAIL
+    assert "No answer within" in found.found
+
+
+def test_a_unit_stands_for_its_transactional_id() -> None:
+    settings = Settings(partitions=3, app_id="mine")
+    stages = dataflow(settings, RuleSet.default(), SchemaCatalog(settings))
+    around: Any = SimpleNamespace(settings=settings, failpoints=Failpoints())
+    expected = {
+        Unit(unit, stage, around)._transactional_id()
+        for stage in stages
+        for unit in stage.assignable().units()
+    }
+
+    wanted = doctor_access.needs(settings, stages)
+
+    found = {one.name for one in wanted if one.resource is Resource.TRANSACTIONAL_ID}
+    assert found == expected
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_settings_that_do_not_hold_are_one_line_and_the_rest_is_skipped(
+    options: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    done = CliRunner().invoke(app, ["doctor", *options], env={"AGENTOPS_PARTITIONS": "many"})
+
+    assert done.exit_code == 1
+    if options:
+        shown = [(one["check"], one["status"]) for one in json.loads(done.stdout)]
+    else:
+        shown = [(words[1], words[0]) for words in map(str.split, done.stdout.splitlines())]
+    assert shown == [(check, FAIL if check == "SETTINGS" else SKIPPED) for check in Check]
+
+
+@pytest.mark.broker
+def test_the_exit_code_is_0_without_a_failure(
+    topics: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env = {
+        "AGENTOPS_TOPIC_PREFIX": topics.topic_prefix,
+        "AGENTOPS_APP_ID": topics.app_id,
+        "AGENTOPS_PARTITIONS": str(topics.partitions),
+    }
+
+    done = CliRunner().invoke(app, ["doctor", "-b", topics.bootstrap_servers], env=env)
+
+    assert done.exit_code == 0, done.output
+    assert "topic_prefix from environment" in done.stdout
+    assert done.stderr == ""

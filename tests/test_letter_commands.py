@@ -154,16 +154,16 @@ def test_replay_takes_what_a_retry_can_cure(box: Settings) -> None:
     found = asyncio.run(read_all(box, "security"))
     assert {one.partition for one in found} == {0, places.place(b"guard")}
     assert len(found) == curable
+    asyncio.run(read_all(box, "dead-letters"))
     assert len(listed()) == WRITTEN - curable
     assert sum(one["replayed"] for one in listed("--all")) == curable
 
 
 @pytest.mark.broker
-@pytest.mark.parametrize(("answer", "code", "sent"), [(b"n\n", 1, 0), (b"y\n", 0, 1)])
-def test_replay_asks_on_a_terminal(box: Settings, answer: bytes, code: int, sent: int) -> None:
+def test_replay_asks_on_a_terminal_and_takes_no_for_an_answer(box: Settings) -> None:
     terminal, its_end = pty.openpty()
     try:
-        os.write(terminal, answer)
+        os.write(terminal, b"n\n")
         done = subprocess.run(
             [sys.executable, "-m", "streams.cli", "dead-letters", "replay", "--only", "0@0"],
             stdin=its_end,
@@ -176,10 +176,10 @@ def test_replay_asks_on_a_terminal(box: Settings, answer: bytes, code: int, sent
         os.close(terminal)
         os.close(its_end)
 
-    assert done.returncode == code, done.stderr
+    assert done.returncode == 1, done.stderr
     assert "Would replay 1 letter (STRAY_PARTITION 1)." in done.stderr
     assert "Go on?" in done.stderr
-    assert len(asyncio.run(read_all(box, "security"))) == sent
+    assert asyncio.run(read_all(box, "security")) == []
 
 
 @pytest.mark.broker

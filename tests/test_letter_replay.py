@@ -44,6 +44,7 @@ async def replay(settings: Settings, choice: Choice | None = None) -> Tally:
 
 
 async def survey(settings: Settings) -> Tally:
+    await read_all(settings, "dead-letters")  # once the last transaction can be read
     async with open_box(settings) as box:
         spans = await box.spans(Choice())
         return await LetterReplay(settings, box, Choice()).survey(spans, lambda _: None)
@@ -131,7 +132,8 @@ async def test_a_replay_waits_for_markers_behind_a_transaction_that_is_open(
         for number in range(topics.partitions):
             await worker.send_and_wait(letters, b"v", b"k", number, headers=[("reason", b"X")])
         # Another replay that began before; its markers cannot be read until the worker commits.
-        await write(topics, [OutRecord(letters, *one) for one in markers(topics, 20)])
+        marks = [OutRecord(letters, *one) for one in markers(topics, 20)]
+        await write(topics, marks, settled=False)
         waiting = asyncio.create_task(replay(topics))
         await asyncio.wait([waiting], timeout=1)
         assert not waiting.done()
@@ -160,8 +162,9 @@ async def test_a_replay_killed_in_a_transaction_leaves_nothing_twice(topics: Set
     # Killed with the second transaction written and not committed.
     killed = await command(topics, AGENTOPS_FAILPOINTS="epoch.before_commit=kill@2")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    markers = [one for one in await read_all(topics, "dead-letters") if marked(one) is not None]
-    assert len(markers) == len(await read_all(topics, "tasks")) == BATCH_LETTERS
+    letters = await read_all(topics, "dead-letters", settled=False)
+    sent = await read_all(topics, "tasks", settled=False)
+    assert len([one for one in letters if marked(one) is not None]) == len(sent) == BATCH_LETTERS
     again = await command(topics)
 
     assert again.returncode == 0, again.stderr
@@ -243,7 +246,9 @@ async def letters_of(
     """Return the letters once there are enough."""
     async with asyncio.timeout(seconds):
         while True:
-            read = [letter_of(one) for one in await read_all(settings, "dead-letters")]
+            read = [
+                letter_of(one) for one in await read_all(settings, "dead-letters", settled=False)
+            ]
             found = [letter for letter in read if letter is not None]
             if enough(found):
                 return found
@@ -325,7 +330,6 @@ async def test_once_the_schema_is_published_a_replay_makes_the_windows_of_who_ne
 
     assert done.reasons(LetterFate.REPLAYED) == {"UNKNOWN_SCHEMA": 20}
     assert sum(sums["automated"] + sums["failed"] for sums in steady.values()) == 60
-    assert (await survey(topics)).of(LetterFate.REPLAYED) == 0
 
 
 def with_field(raw: dict[str, Any], name: str) -> dict[str, Any]:
@@ -350,7 +354,7 @@ def task(number: int, at: int) -> dict[str, Any]:
 async def windows(settings: Settings, agent: str) -> dict[int, dict[str, Any]]:
     """Return the sums of an agent's hours, of the highest revision each."""
     found: dict[int, dict[str, Any]] = {}
-    for record in await read_all(settings, "windows"):
+    for record in await read_all(settings, "windows", settled=False):
         _, window = schemas.decode(record.value)
         if window["agent_id"] == agent:
             found[window["window_start"]] = {

@@ -6,6 +6,7 @@ import json
 import struct
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -319,6 +320,22 @@ def test_a_schema_of_another_record_is_wrong_whatever_its_fields() -> None:
         reader.read(other.frame)
 
     assert caught.value.reason is DeadLetterReason.WRONG_SCHEMA
+
+
+def test_a_schema_made_up_to_have_the_fingerprint_of_another_does_no_harm() -> None:
+    def swapped(fields: list[dict[str, Any]]) -> None:
+        fields[0], fields[3] = fields[3], fields[0]
+
+    current = schemas.get("SecurityEvent")
+    # A CRC is no secret: whoever chooses a name or two can give a schema any fingerprint.
+    forged = replace(changed_by("SecurityEvent", swapped), fingerprint=current.fingerprint)
+    reader = schemas.Reader("SecurityEvent", lambda _: forged)
+    record = a_record("SecurityEvent", "x", 4) | {"event_id": "event", "agent_id": "agent"}
+    registered = schemas.registry_frame(7)
+
+    assert reader.read(forged.write(record, registered)) == record
+    assert reader.read(current.write(record)) == record
+    assert schemas.decode(forged.write(record, registered), lambda _: forged)[1] == record
 
 
 HOSTILE: list[Any] = [

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import cramjam
@@ -8,7 +10,12 @@ import pytest
 
 from streams import unpacking
 from streams.unpacking import DamagedError, pieces, unpack
-from tests.kafka_batches import PACK, code, gzip, lz4, zstd
+from tests.kafka_batches import PACK, code, lz4
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,22 +55,30 @@ def test_a_piece_of_a_bomb_is_small(name: str) -> None:
     assert max(sizes) <= 4 << 20
 
 
+def until_damage(name: str, packed: bytes) -> tuple[bytes, str]:
+    found = b""
+    try:
+        for piece in pieces(code(name), memoryview(packed)):
+            found += piece
+    except DamagedError as error:
+        return found, str(error)
+    return found, ""
+
+
 @pytest.mark.parametrize("name", PACKED)
 def test_what_stands_before_a_cut_is_given(name: str) -> None:
-    packed, found = PACK[name](NOISE * 5), b""
-    with pytest.raises(DamagedError, match=r"ends|claims|does not unpack"):
-        for piece in pieces(code(name), memoryview(packed[: len(packed) * 3 // 4])):
-            found += piece
-    assert found == (NOISE * 5)[: len(found)]
+    packed = PACK[name](NOISE)
+    found, why = until_damage(name, packed[: len(packed) * 3 // 4])
+    assert why
+    assert found == NOISE[: len(found)]
     assert at_once(name, packed[:-9], 2_000_000) is None
     if name != "snappy":  # of which a block is all or nothing
-        assert len(found) > 250_000
+        assert len(found) > 100_000
 
 
-@pytest.mark.parametrize("pack", [gzip, lz4, lambda data: zstd.compress(data)])
-def test_frames_one_after_another_are_one_batch(pack: Callable[[bytes], bytes]) -> None:
-    name = {gzip: "gzip", lz4: "lz4"}.get(pack, "zstd")
-    packed = pack(TEXT) + pack(b"") + pack(NOISE)
+@pytest.mark.parametrize("name", ["gzip", "lz4", "zstd"])
+def test_frames_one_after_another_are_one_batch(name: str) -> None:
+    packed = PACK[name](TEXT) + PACK[name](b"") + PACK[name](NOISE)
     assert in_pieces(name, packed) == TEXT + NOISE
     assert at_once(name, packed, 2_000_000) == TEXT + NOISE
 
@@ -85,11 +100,9 @@ def test_a_skipped_frame_of_zstd_is_skipped() -> None:
 
 
 def test_a_window_larger_than_encoders_should_use_is_refused_in_pieces() -> None:
-    options = {
-        zstd.CompressionParameter.window_log: 27,
-        zstd.CompressionParameter.content_size_flag: 0,
-    }
-    packed = zstd.compress(NOISE, options=options)
+    window = {int(zstd.CompressionParameter.window_log): 27}
+    stream = zstd.ZstdCompressor(options=window)
+    packed = stream.compress(NOISE) + stream.flush()  # who knows the size takes a smaller one
     with pytest.raises(DamagedError, match="too much memory"):
         in_pieces("zstd", packed)
     assert at_once("zstd", packed, len(NOISE)) == NOISE
@@ -153,8 +166,6 @@ def test_damaged_bytes_never_raise_anything_else(name: str) -> None:
             wrong[rng.randrange(min(len(wrong), 60))] = rng.randrange(256)
         data = memoryview(bytes(wrong[: rng.choice([None, rng.randrange(len(wrong))])]))
         unpack(code(name), data, memoryview(bytearray(6000)))
-        try:
+        with suppress(DamagedError):
             for piece in pieces(code(name), data):
                 assert len(piece) <= max(unpacking.SNAPPY_RATIO * len(data), 4 << 20)
-        except DamagedError:
-            pass
