@@ -19,6 +19,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from load.fuzz_coverage import cover
 from load.fuzz_judge import ACCEPTED, GOOD
 from load.fuzz_run import FuzzRun, Report, Size
 from load.mutations import BODIES
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 SHOWN = 30
 """Problems to print."""
-QUICK = Size(20_000, 10_000, max_series=200)
+QUICK = Size(20_000, 10_000, max_series=120, together=True)
 
 
 def summary(report: Report) -> dict[str, Any]:
@@ -110,7 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="30,000 records, under a minute")
     parser.add_argument("--registry", action="store_true", help="ids of a schema registry as well")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--coverage", action="store_true", help="guided, without a broker")
+    parser.add_argument("--seconds", type=int, default=300, help="how long it is guided (300)")
     given = parser.parse_args(arguments)
+    if given.coverage:
+        return cover(given.seconds, given.seed)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     good = given.values if given.good is None else given.good
     size = QUICK if given.quick else Size(given.values, good)

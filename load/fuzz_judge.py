@@ -18,7 +18,7 @@ import fastavro
 from load.mutations import HOUR
 from load.oracle import SUMS
 from load.proof import SCHEMAS
-from load.reference import Gate, framing
+from load.reference import Gate, framing, plain_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -255,7 +255,7 @@ def carried_headers(headers: Headers) -> tuple[tuple[str, bytes | None], ...]:
 @cache
 def _window_schema() -> Any:
     raw = json.loads((SCHEMAS / "Window.avsc").read_text(encoding="utf-8"))
-    return fastavro.parse_schema(raw, named_schemas={})
+    return fastavro.parse_schema(plain_schema(raw), named_schemas={})
 
 
 def _window(value: bytes) -> dict[str, Any]:

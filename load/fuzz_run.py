@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from load.reference import Record
     from load.versions import Version
+    from load.watched_worker import Ends
 
 PARTITIONS = LOCAL_PARTITIONS
 ECHO_COMMAND = ("-m", "load.echo_worker")
@@ -53,12 +55,14 @@ class Size:
         good: good records, beside one for each series.
         max_series: bound on series of a partition.
         resident_mib: most memory a worker may take.
+        together: both workers at once, to save time.
     """
 
     values: int
     good: int
     max_series: int = 3_000
     resident_mib: int = 1_024
+    together: bool = False
 
 
 @dataclass(slots=True)
@@ -93,7 +97,7 @@ class FuzzRun:
         registry_url: a schema registry; some values are framed by its ids then.
     """
 
-    def __init__(  # noqa: PLR0913 - a run is made in two places
+    def __init__(
         self,
         bootstrap: str,
         seed: int,
@@ -115,8 +119,8 @@ class FuzzRun:
             registry_url=registry_url,
         )
         makers = versions.current, versions.older, versions.newer
-        self._versions = {stream: tuple(make(stream) for make in makers) for stream in RECORDS}
-        self._hostile = {stream: (versions.hostile(stream),) for stream in RECORDS}
+        self._versions = {stream: [make(stream) for make in makers] for stream in RECORDS}
+        self._hostile = {stream: [versions.hostile(stream)] for stream in RECORDS}
 
     async def run(self) -> Report:
         """Send, let both workers read, judge; every process is ended again."""
@@ -124,23 +128,32 @@ class FuzzRun:
         await self._publish()
         await self._register()
         self._lanes = [self._lane(p, stream) for p in range(PARTITIONS) for stream in RECORDS]
-        facts, folder = self.report.facts, self._folder
-        async with WatchedWorker(self._settings, "state", folder / "worker") as real:
-            began = time.monotonic()
-            ends = await send(self._settings.bootstrap_servers, self._prefix, self._lanes)
-            facts["records"] = sum(ends.values())
-            facts["seconds of production"] = round(time.monotonic() - began, 1)
-            await real.reach(ends)
-        self._note("worker", real, facts["records"])
+        real = WatchedWorker(self._settings, "state", self._folder / "worker")
         settings = self._settings.model_copy(update={"app_id": f"{self._settings.app_id}-echo"})
-        async with WatchedWorker(settings, ECHO_STATE, folder / "echo", ECHO_COMMAND) as echo:
+        echo = WatchedWorker(settings, ECHO_STATE, self._folder / "echo", ECHO_COMMAND)
+        async with AsyncExitStack() as beside:
+            if self._size.together:
+                await beside.enter_async_context(echo)
+            async with real:
+                ends = await self._send()
+                await real.reach(ends)
+            if not self._size.together:
+                await beside.enter_async_context(echo)
             await echo.reach(ends)
-        self._note("echo worker", echo, facts["records"])
+        self._note("worker", real)
+        self._note("echo worker", echo)
         if not self.report.problems:
             began = time.monotonic()
             await self._judge()
-            facts["seconds to judge"] = round(time.monotonic() - began, 1)
+            self.report.facts["seconds to judge"] = round(time.monotonic() - began, 1)
         return self.report
+
+    async def _send(self) -> Ends:
+        began = time.monotonic()
+        ends = await send(self._settings.bootstrap_servers, self._prefix, self._lanes)
+        self.report.facts["records"] = sum(ends.values())
+        self.report.facts["seconds of production"] = round(time.monotonic() - began, 1)
+        return ends
 
     # -- before ------------------------------------------------------------------------------
 
@@ -157,8 +170,8 @@ class FuzzRun:
             partitions=PARTITIONS,
             values=part(self._size.values),
             good=part(self._size.good),
-            versions=self._versions[stream],
-            hostile=self._hostile[stream],
+            versions=tuple(self._versions[stream]),
+            hostile=tuple(self._hostile[stream]),
         )
 
     async def _create_topics(self) -> None:
@@ -199,13 +212,12 @@ class FuzzRun:
         async with RegistryClient.of(self._settings) as registry:
             for stream in RECORDS:
                 subject = f"{self._settings.topic(stream)}-value"
-                hostile = self._hostile[stream]
-                for version in (*self._versions[stream], *hostile):
-                    number = await registry.register(subject, json.dumps(version.raw))
-                    await registry.set_compatibility(subject, "NONE")
-                    framed = version.framed(b"\0" + number.to_bytes(4, "big"))
-                    every = self._hostile if version in hostile else self._versions
-                    every[stream] = (*every[stream], framed)
+                for every in (self._versions[stream], self._hostile[stream]):
+                    for version in list(every):
+                        number = await registry.register(subject, json.dumps(version.raw))
+                        # Only now there is a subject to have no rule.
+                        await registry.set_compatibility(subject, "NONE")
+                        every.append(version.framed(b"\0" + number.to_bytes(4, "big")))
 
     async def _registered(self) -> list[tuple[bytes, Record]]:
         """Return every schema that the registry has by now, with its frame."""
@@ -214,8 +226,8 @@ class FuzzRun:
         found: list[tuple[bytes, Record]] = []
         async with RegistryClient.of(self._settings) as registry:
             for number in range(MOST_IDS):
-                if (raw := await registry.schema(number)) is not None:
-                    found.append((b"\0" + number.to_bytes(4, "big"), json.loads(raw)))
+                raw = await registry.schema(number)
+                found += [(b"\0" + number.to_bytes(4, "big"), json.loads(raw))] if raw else []
         return found
 
     def _written(self) -> list[Version]:
@@ -225,10 +237,10 @@ class FuzzRun:
 
     # -- after -------------------------------------------------------------------------------
 
-    def _note(self, name: str, worker: WatchedWorker, records: int) -> None:
+    def _note(self, name: str, worker: WatchedWorker) -> None:
         """Write down how a worker did."""
         facts = self.report.facts
-        facts[f"{name}, records/s"] = round(records / worker.seconds)
+        facts[f"{name}, records/s"] = round(facts["records"] / worker.seconds)
         facts[f"{name}, peak MiB"] = worker.peak_mib
         self.report.problems += [f"{name}: {problem}" for problem in worker.problems]
         if worker.peak_mib > self._size.resident_mib:

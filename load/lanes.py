@@ -136,7 +136,7 @@ class _Maker:
             (self._random.choice(owners), self._random.choice(TASK_TYPES)) for _ in range(BODIES)
         ]
         self._pool = self._first + self._bodies(picks)
-        self._stray = self._bodies([(owner, TASK_TYPES[0]) for owner in strangers])
+        self._stray = self._bodies([(owner, TASK_TYPES[0]) for owner in strangers]) or self._pool
         self._other = _foreign(lane.stream, owners[0])
         self._total = lane.values + lane.good + len(self._first)
         self._made = 0

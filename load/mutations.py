@@ -58,7 +58,7 @@ class Mutation(StrEnum):
     WRONG_MARKER = "WRONG_MARKER"
     """The first two bytes are others."""
     WRONG_FINGERPRINT = "WRONG_FINGERPRINT"
-    """The fingerprint has a wrong bit, or is random."""
+    """The fingerprint, or the registry's id, has a wrong bit or is random."""
     OTHER_RECORD = "OTHER_RECORD"
     """A value of a record that belongs elsewhere."""
     REGISTRY_ID = "REGISTRY_ID"
@@ -330,12 +330,13 @@ def _wrong_marker(random: Random, sample: Sample) -> bytes:
 
 
 def _wrong_fingerprint(random: Random, sample: Sample) -> bytes:
-    mark = bytearray(sample.frame[2:])
+    lead = 1 if sample.frame.startswith(b"\0") else 2
+    mark = bytearray(sample.frame[lead:])
     if random.random() < 0.7:
-        mark[random.randrange(8)] ^= 1 << random.randrange(8)
+        mark[random.randrange(len(mark))] ^= 1 << random.randrange(8)
     else:
-        mark[:] = random.randbytes(8)
-    return sample.frame[:2] + bytes(mark) + sample.body
+        mark[:] = random.randbytes(len(mark))
+    return sample.frame[:lead] + bytes(mark) + sample.body
 
 
 def _registry_id(random: Random, sample: Sample) -> bytes:

@@ -128,6 +128,13 @@ class Reference:
             return Verdict(str(refused), None)
         return Verdict(None, row_of(stream, record))
 
+    def key_of(self, stream: str, value: bytes | None) -> bytes | None:
+        """Return the key that a value asks for; None where it has no fields to ask with."""
+        try:
+            return _key_of(self._decode(stream, 0, value))
+        except RefusedError:
+            return None
+
     def _decode(self, stream: str, key_bytes: int, value: bytes | None) -> Record:
         if key_bytes + len(value or b"") > self._max_bytes:
             raise RefusedError("OVERSIZE")
@@ -152,8 +159,7 @@ class Reference:
     def _check_key(self, partition: int, key: bytes | None, record: Record) -> None:
         if key is None or not _is_text(key):
             raise RefusedError("KEY_MISSING")
-        tenant = "" if record["tenant"] is None else record["tenant"] + "/"
-        if key != (tenant + record["agent_id"]).encode():
+        if key != _key_of(record):
             raise RefusedError("KEY_MISMATCH")
         if partition_of(key, self._partitions) != partition:
             raise RefusedError("STRAY_PARTITION")
@@ -205,7 +211,7 @@ class Gate:
 
 def frame_of(raw: Record) -> bytes:
     """Return the ten bytes that single objects of a schema start with."""
-    canonical = fastavro.schema.to_parsing_canonical_form(_plain(raw))
+    canonical = fastavro.schema.to_parsing_canonical_form(plain_schema(raw))
     return MARKER + crc64_avro(canonical.encode()).to_bytes(8, "little")
 
 
@@ -250,7 +256,7 @@ def row_of(stream: str, record: Mapping[str, Any]) -> Row:
 
 
 def _writer(raw: Record) -> Writer:
-    plain = _plain(raw)
+    plain = plain_schema(raw)
     name = raw["name"].rpartition(".")[2]
     if name in RECORDS.values():
         judged = TASK_FIELDS if name == "TaskFinished" else SECURITY_ROW
@@ -270,11 +276,11 @@ def _fields(name: str) -> list[Record]:
     return list(raw["fields"])
 
 
-def _plain(node: Any) -> Any:
+def plain_schema(node: Any) -> Any:
     """Return a schema without logical types, so that times stay integers."""
     if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items() if key != "logicalType"}
-    return [_plain(each) for each in node] if isinstance(node, list) else node
+        return {key: plain_schema(value) for key, value in node.items() if key != "logicalType"}
+    return [plain_schema(each) for each in node] if isinstance(node, list) else node
 
 
 def _bytes(kind: Any) -> Any:
@@ -306,6 +312,11 @@ def _resolved(record: Record, reader: list[Record]) -> Record:
             found = kind["default"]
         resolved[name] = found
     return resolved
+
+
+def _key_of(record: Record) -> bytes:
+    tenant = "" if record["tenant"] is None else record["tenant"] + "/"
+    return str(tenant + record["agent_id"]).encode()
 
 
 def _is_text(raw: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,8 @@ class Report:
 
     def save(self, folder: Path) -> None:
         """Write all of it as `report.json`."""
-        text = json.dumps(asdict(self), indent=2, default=str)
+        found = {each.name: getattr(self, each.name) for each in fields(self)}
+        text = json.dumps(found, indent=2, default=str)
         (folder / "report.json").write_text(text)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -69,16 +70,15 @@ class Run:
     def start(self) -> Report:
         """Run it; everything started is ended again."""
         began = time.monotonic()
+        servers = [self._broker, *([self._registry] if self._registry else [])]
         try:
-            self._broker.start()
-            if self._registry is not None:
-                self._registry.start()
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(lambda server: server.start(), servers))
             self._traffic = self._make_traffic()
             asyncio.run(self._run())
         finally:
-            self._broker.stop()
-            if self._registry is not None:
-                self._registry.stop()
+            for server in servers:
+                server.stop()
         self.report.facts["seconds"] = round(time.monotonic() - began)
         self.report.save(self._folder)
         return self.report

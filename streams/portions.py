@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from streams.batch import FetchedBatch
-from streams.rows import Rows
+from streams.rows import ROWS_COST, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 #: holds the event loop for long.
 MAX_BATCH_RECORDS = 8192
 
-#: A portion is at an end after about this many bytes, or that many records; each of its batches
-#: may wait in a queue.
-PORTION_BYTES = 16 << 20
+#: A portion is at an end after that many.
 PORTION_RECORDS = 8 * MAX_BATCH_RECORDS
 
 
@@ -77,7 +75,7 @@ class PortionBuilder:
             if rows.offsets:
                 self._records += len(rows.offsets)
                 self._add(rows)
-            if self._size >= PORTION_BYTES or self._records >= PORTION_RECORDS:
+            if self._size >= ROWS_COST or self._records >= PORTION_RECORDS:
                 return
         self._last = True
 
@@ -86,8 +84,11 @@ class PortionBuilder:
             self._rows.extend(rows)
         else:
             self._rows = rows
-        while len(self._rows) > MAX_BATCH_RECORDS:
-            first = self._rows.split(MAX_BATCH_RECORDS)
+        count = len(self._rows)
+        # Some of these wait in queues, so each has a part of what all cost.
+        most = min(MAX_BATCH_RECORDS, max(1, count * ROWS_COST // max(self._rows.cost, 1)))
+        while len(self._rows) > most:
+            first = self._rows.split(most)
             self._close(first, first.offsets[-1] + 1)
 
     def done(self, *, broken: bool) -> Portion:

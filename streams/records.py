@@ -31,7 +31,7 @@ from streams.record_stream import (
     Scratch,
     UnpackedStream,
 )
-from streams.rows import HEADER_COST, KEPT, SMALL, Limits, Row, Rows
+from streams.rows import HEADER_COST, KEPT, ROWS_COST, SMALL, Limits, Row, Rows
 from streams.unpacking import NONE, DamagedError, pieces
 
 if TYPE_CHECKING:
@@ -246,7 +246,9 @@ class BatchReader:
             count, size = stream.walk(min(self._left, most))
             if count and (rows := self._fast(stream.peek(size), count)) is not None:
                 stream.at += size
-                most = min(2 * most, CHUNK_RECORDS)
+                # Many headers make much of few bytes: then less at a time.
+                fitting = 2 * count * ROWS_COST // max(rows.cost, ROWS_COST)
+                most = min(2 * most, max(fitting, FEW), CHUNK_RECORDS)
                 yield rows
             elif count > FEW:
                 most = count // 8  # one of them is odd: come closer to it

@@ -15,6 +15,8 @@ KEPT = 64 * 1024
 """Bytes kept of a key, and of a value, that are cut."""
 HEADER_COST = 128
 """Bytes a header takes as objects, beside its own."""
+ROWS_COST = 16 << 20
+"""About the bytes that rows should cost at most before they are passed on."""
 
 
 @dataclass(frozen=True, slots=True)

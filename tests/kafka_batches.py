@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cramjam
+from aiokafka.client import AIOKafkaClient
 from aiokafka.codec import snappy_encode
+from aiokafka.errors import NoError, for_code
+from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 
 from streams.record_stream import HEADER
@@ -20,6 +23,8 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from aiokafka.structs import TopicPartition
 
 STAMP = 1_700_000_000_000
 
@@ -114,3 +119,46 @@ def batch(  # noqa: PLR0913 - each part of a batch may be wrong
     start = HEADER.pack(first, HEADER.size - 12 + len(content), 0, 2, 0, *fields)
     crc = calc_crc32c(bytearray(start[21:] + content))
     return HEADER.pack(first, HEADER.size - 12 + len(content), 0, 2, crc, *fields) + content
+
+
+def bomb(pack: str, count: int, size: int) -> bytes:
+    """Return a batch of `count` records with values of `size` zeros, which is never unpacked here."""
+    add: Callable[[bytes], Any]
+    if pack == "gzip":
+        gz = zlib.compressobj(6, zlib.DEFLATED, 31)
+        add, end = gz.compress, gz.flush
+    elif pack == "zstd":
+        zs = zstd.ZstdCompressor(level=1)
+        add, end = zs.compress, zs.flush
+    else:
+        stream = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
+        add, end = stream.compress, stream.finish
+    zeros, parts = bytes(1 << 20), []
+    for number in range(count):
+        start = b"\0\0" + varint(number) + sized(b"k") + varint(size)
+        parts.append(add(varint(len(start) + size + 1) + start))
+        for at in range(0, size, len(zeros)):
+            parts.append(add(zeros[: min(size - at, len(zeros))]))
+        parts.append(add(b"\0"))
+    found = [part for part in parts if isinstance(part, bytes)]
+    return batch(b"", count, packed=b"".join([*found, bytes(end())]), pack=pack)
+
+
+async def send_batch(bootstrap: str, tp: TopicPartition, data: bytes) -> int:
+    """Send a batch as it is; return the offset the broker gave it.
+
+    Raises:
+        KafkaError: the broker refused it.
+    """
+    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    await client.bootstrap()
+    try:
+        await client._wait_on_metadata(tp.topic)
+        request = ProduceRequest(None, -1, 20_000, [(tp.topic, [(tp.partition, data)])])
+        response = await client.send(client.cluster.leader_for_partition(tp), request)
+    finally:
+        await client.close()
+    [(_, [(_, code, offset, *_)])] = response.topics
+    if (error := for_code(code)) is not NoError:
+        raise error
+    return int(offset)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from load.chaos import UNGUARDED, shows_the_guard
+from load.report import Report
 from load.run import Run
 from load.schedule import Size
 from streams.failpoints import Failpoints, Guard
@@ -37,19 +40,7 @@ def test_every_guard_is_taken_away_once_with_fail_points_that_exist() -> None:
         assert Failpoints.parse(",".join([guard, *extra])).off == {Guard(guard)}
 
 
-SMALL = Size(
-    8,
-    4_000,
-    16,
-    5,
-    kills=2,
-    pauses=0,
-    leaves=0,
-    joins=0,
-    broker_kills=0,
-    points=(),
-    registry_kills=1,
-)
+SMALL = Size(5, 3_000, 16, 4, kills=2, pauses=0, leaves=0, joins=0, broker_kills=0, points=())
 
 
 @pytest.mark.broker
@@ -58,10 +49,23 @@ SMALL = Size(
 def test_a_small_proof_with_three_schema_versions_and_a_registry_that_dies_is_green(
     tmp_path: Path,
 ) -> None:
-    report = Run(3, SMALL, tmp_path).start()
+    report = Run(3, replace(SMALL, registry_kills=1), tmp_path).start()
 
     assert (report.differences, report.problems) == ([], [])
     assert report.done["registry"] == 1
     refused = report.facts["refused"]
     assert isinstance(refused, dict)
     assert {"UNKNOWN_SCHEMA", "INCOMPATIBLE_SCHEMA", "WRONG_SCHEMA"} <= refused.keys()
+
+
+def test_a_report_is_a_file_with_all_that_was_found(tmp_path: Path) -> None:
+    report = Report()
+    report.done["kill"] += 1
+    report.blame("something stood still")
+
+    report.save(tmp_path)
+
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert (found["done"], found["problems"]) == ({"kill": 1}, ["something stood still"])
+    assert found["timeline"][0].endswith("something stood still")
+    assert report.red

@@ -16,8 +16,9 @@ LAYERS = {
     "diagnosis",
     "io": "connection keys codec dead_letters failpoints metrics registry_answer registry "
     "schema_topic subjects catalog catalog_reader frames rows unpacking record_stream records "
-    "consumer portions right_of_way assignor transport epoch refusals stage hold units ownership stages "
-    "worker provision sender tether local_jars local_server local_broker local_registry local",
+    "consumer portions right_of_way assignor transport epoch refusals stage hold units ownership "
+    "stages worker provision sender tether local_jars local_server local_broker local_registry "
+    "local",
     "app": "app",
     "cli": "console schema_commands local_commands explain samples validate validate_commands "
     "replay tail letter_box doctor_requests doctor_cluster doctor_access doctor_samples "

@@ -79,7 +79,8 @@ def by_aiokafka(data: bytes) -> Columns:
 texts = st.text(max_size=9).map(str.encode)
 contents = st.none() | st.binary(max_size=40)
 headers = st.lists(st.tuples(texts, contents), max_size=3)
-parts = st.lists(st.tuples(contents, contents, headers, st.integers(-(2**40), 2**40)), max_size=30)
+entries = st.tuples(contents, contents, headers, st.integers(-(2**40), 2**40))
+parts = st.lists(entries, min_size=1, max_size=30)
 
 
 @settings(max_examples=40, deadline=None)
