@@ -88,8 +88,9 @@ def run_worker(settings: Settings) -> int:
         rules = rules_of(settings)
         if settings.metrics:
             metrics.serve(settings.metrics)
-        limits = asyncio.run(wait_for_broker(settings))
+        # The broker last: a worker that finds it gone once it has started, ends.
         frames = asyncio.run(wait_for_frames(settings, metrics))
+        limits = asyncio.run(wait_for_broker(settings))
     except (TopicsError, FramesError, MetricsError, ValueError) as error:
         log.error("worker.refused", error=str(error))  # noqa: TRY400 - the message says it all
         return 2

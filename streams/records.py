@@ -154,7 +154,7 @@ class SmallBatches:
         else:
             view, found = data, _read(batch)
         expected = range(batch.base_offset, batch.next_offset)
-        if found is None or len(found) != len(expected):
+        if not found or len(found) != len(expected):
             return False
         self.batches.append(data)
         self._found += found

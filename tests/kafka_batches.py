@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,7 @@ def batch(  # noqa: PLR0913 - each part of a batch may be wrong
     pack: str = "none",
     packed: bytes | None = None,
     attributes: int = 0,
+    stamp: int = STAMP,
 ) -> bytes:
     """Return a v2 batch with the right checksum.
 
@@ -107,6 +109,7 @@ def batch(  # noqa: PLR0913 - each part of a batch may be wrong
         pack: how it is compressed, a name in `PACK`.
         packed: its content as it is, compressed or not.
         attributes: beside the compression.
+        stamp: Kafka timestamp of its first record, ms.
     """
     if not isinstance(records, bytes):
         parts = list(records)
@@ -115,33 +118,30 @@ def batch(  # noqa: PLR0913 - each part of a batch may be wrong
     count = 1 if count is None else count
     last_delta = count - 1 if last_delta is None else last_delta
     content = PACK[pack](records) if packed is None else packed
-    fields = (attributes | code(pack), last_delta, STAMP, STAMP + 9, -1, -1, -1, count)
+    fields = (attributes | code(pack), last_delta, stamp, stamp + 9, -1, -1, -1, count)
     start = HEADER.pack(first, HEADER.size - 12 + len(content), 0, 2, 0, *fields)
     crc = calc_crc32c(bytearray(start[21:] + content))
     return HEADER.pack(first, HEADER.size - 12 + len(content), 0, 2, crc, *fields) + content
 
 
 def bomb(pack: str, count: int, size: int) -> bytes:
-    """Return a batch of `count` records with values of `size` zeros, which is never unpacked here."""
-    add: Callable[[bytes], Any]
+    """Return a batch of `count` records with values of `size` zeros; never unpacked here."""
     if pack == "gzip":
-        gz = zlib.compressobj(6, zlib.DEFLATED, 31)
-        add, end = gz.compress, gz.flush
+        stream: Any = zlib.compressobj(6, zlib.DEFLATED, 31)
+        add, end = stream.compress, stream.flush
     elif pack == "zstd":
-        zs = zstd.ZstdCompressor(level=1)
-        add, end = zs.compress, zs.flush
+        stream = zstd.ZstdCompressor(level=1)
+        add, end = stream.compress, stream.flush
     else:
         stream = cramjam.lz4.Compressor(level=1, content_checksum=False, block_linked=False)
-        add, end = stream.compress, stream.finish
+        add, end = lambda data: stream.compress(data) and b"", stream.finish
     zeros, parts = bytes(1 << 20), []
     for number in range(count):
         start = b"\0\0" + varint(number) + sized(b"k") + varint(size)
         parts.append(add(varint(len(start) + size + 1) + start))
-        for at in range(0, size, len(zeros)):
-            parts.append(add(zeros[: min(size - at, len(zeros))]))
+        parts += [add(zeros[: size - at]) for at in range(0, size, len(zeros))]
         parts.append(add(b"\0"))
-    found = [part for part in parts if isinstance(part, bytes)]
-    return batch(b"", count, packed=b"".join([*found, bytes(end())]), pack=pack)
+    return batch(b"", count, packed=b"".join([*parts, bytes(end())]), pack=pack)
 
 
 async def send_batch(bootstrap: str, tp: TopicPartition, data: bytes) -> int:
@@ -153,12 +153,17 @@ async def send_batch(bootstrap: str, tp: TopicPartition, data: bytes) -> int:
     client = AIOKafkaClient(bootstrap_servers=bootstrap)
     await client.bootstrap()
     try:
-        await client._wait_on_metadata(tp.topic)
-        request = ProduceRequest(None, -1, 20_000, [(tp.topic, [(tp.partition, data)])])
-        response = await client.send(client.cluster.leader_for_partition(tp), request)
+        async with asyncio.timeout(20):
+            while True:
+                await client._wait_on_metadata(tp.topic)
+                request = ProduceRequest(None, -1, 20_000, [(tp.topic, [(tp.partition, data)])])
+                leader = client.cluster.leader_for_partition(tp)
+                response = await client.send(leader, request)
+                [(_, [(_, code, offset, *_)])] = response.topics
+                if (error := for_code(code)) is NoError:
+                    return int(offset)
+                if not error.retriable:
+                    raise error
+                await asyncio.sleep(0.05)  # a topic just made has no leader yet
     finally:
         await client.close()
-    [(_, [(_, code, offset, *_)])] = response.topics
-    if (error := for_code(code)) is not NoError:
-        raise error
-    return int(offset)

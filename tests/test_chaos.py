@@ -40,7 +40,7 @@ def test_every_guard_is_taken_away_once_with_fail_points_that_exist() -> None:
         assert Failpoints.parse(",".join([guard, *extra])).off == {Guard(guard)}
 
 
-SMALL = Size(5, 3_000, 16, 4, kills=2, pauses=0, leaves=0, joins=0, broker_kills=0, points=())
+SMALL = Size(5, 2_500, 8, 3, kills=2, pauses=0, leaves=0, joins=0, broker_kills=0, points=())
 
 
 @pytest.mark.broker
@@ -49,7 +49,7 @@ SMALL = Size(5, 3_000, 16, 4, kills=2, pauses=0, leaves=0, joins=0, broker_kills
 def test_a_small_proof_with_three_schema_versions_and_a_registry_that_dies_is_green(
     tmp_path: Path,
 ) -> None:
-    report = Run(3, replace(SMALL, registry_kills=1), tmp_path).start()
+    report = Run(4, replace(SMALL, registry_kills=1), tmp_path).start()
 
     assert (report.differences, report.problems) == ([], [])
     assert report.done["registry"] == 1
