@@ -241,6 +241,7 @@ class FuzzRun:
         """Write down how a worker did."""
         facts = self.report.facts
         facts[f"{name}, records/s"] = round(facts["records"] / worker.seconds)
+        facts[f"{name}, CPU s per million"] = round(worker.cpu_seconds / facts["records"] * 1e6, 1)
         facts[f"{name}, peak MiB"] = worker.peak_mib
         self.report.problems += [f"{name}: {problem}" for problem in worker.problems]
         if worker.peak_mib > self._size.resident_mib:

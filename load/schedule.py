@@ -45,8 +45,8 @@ class Size:
     registry_kills: int = 0
 
     def with_registry(self) -> Size:
-        """Return the same size with a schema registry; it dies twice as often as the broker."""
-        return replace(self, registry_kills=2 * max(1, self.broker_kills))
+        """Return the same size with a schema registry, which dies every two and a half minutes."""
+        return replace(self, registry_kills=max(1, round(self.seconds / 150)))
 
     @classmethod
     def full(cls, minutes: float) -> Size:

@@ -22,7 +22,7 @@ PAUSE_SECONDS = SESSION_SECONDS + 6.0
 FAILPOINT_SECONDS = 30.0
 LAST_SECONDS = 120.0
 """How long the last of what is done may take to end."""
-AWAY_SECONDS = (3.0, 8.0)
+AWAY_SECONDS = (2.0, 6.0)
 """How long the schema registry stays away, about; its start comes on top."""
 OWNING_SECONDS = 20.0
 """How long to wait for a worker that owns something."""

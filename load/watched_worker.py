@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,8 @@ class WatchedWorker:
     Attributes:
         problems: what must not be, a sentence each.
         peak_mib: most memory seen, MiB.
-        seconds: from the first `reach` to its end.
+        seconds: from its start to the end of `reach`.
+        cpu_seconds: CPU time it took.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class WatchedWorker:
         folder.mkdir()
         self.problems: list[str] = []
         self.peak_mib = 0
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self._settings = settings
         self._crew = Crew(_environment(settings), folder, command=command)
         states = [
@@ -112,9 +114,12 @@ class WatchedWorker:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def _look(self) -> None:
-        """Read how much memory it takes, and took at most."""
+        """Read how much memory it took at most, and its CPU time."""
         with suppress(OSError):
-            text = Path(f"/proc/{self._worker.process.pid}/status").read_text(encoding="ascii")
+            place = Path(f"/proc/{self._worker.process.pid}")
+            times = (place / "stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            self.cpu_seconds = (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+            text = (place / "status").read_text(encoding="ascii")
             found = dict(line.split(":", 1) for line in text.splitlines())
             # The peak the kernel knows misses nothing between two looks.
             peak = found.get("VmHWM") or found.get("VmRSS") or "0 kB"

@@ -24,6 +24,7 @@ from streams.metrics import Metrics
 from streams.reasons import DeadLetterReason, LookUpOutcome
 from streams.registry import RegistryClient, RegistryError, UnusableSchemaError
 from streams.schema_topic import SchemaTopic, SchemaTopicError, parse
+from streams.topics import TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -39,8 +40,9 @@ MAX_ASKED = 64
 """Ids asked for one by one per look-up: a flood of invented ids must not keep the registry busy."""
 MAX_KNOWN = 4096
 """Schemas remembered; more can only be invented."""
-INPUTS = ("tasks", "security", "findings")
-"""Topics whose subjects are read whole at every look-up."""
+SUBJECTS = tuple(spec.suffix for spec in TOPICS if spec.record)
+"""Topics whose subjects are read whole at every look-up, those of our own records as well: what is
+WRONG_SCHEMA must not depend on how much else there is to ask."""
 
 
 class _Source:
@@ -120,7 +122,7 @@ class SchemaCatalog:
         """Ask for frames that are not known; return once everybody has answered.
 
         A schema that was made known before a record was written is found by a look-up after that
-        record was read. Of ids that no subject of an input topic has, at most `MAX_ASKED` are
+        record was read. Of ids that no subject of a topic of ours has, at most `MAX_ASKED` are
         asked for.
         """
         missing = [frame for frame in frames if frame not in self._known]
@@ -146,7 +148,8 @@ class SchemaCatalog:
         async with self._asking_registry:
             if any(frame not in self._known for frame in ids):
                 await self._answered(self._registry_source, self._read_subjects)
-            for frame in [frame for frame in ids if frame not in self._known][:MAX_ASKED]:
+            # Registries count from 1: the smallest ids are the least likely to be invented.
+            for frame in sorted(frame for frame in ids if frame not in self._known)[:MAX_ASKED]:
                 await self._answered(self._registry_source, partial(self._read_id, frame))
 
     async def close(self) -> None:
@@ -187,10 +190,10 @@ class SchemaCatalog:
     # -- the registry ----------------------------------------------------------------------
 
     async def _read_subjects(self) -> None:
-        """Learn every version that the subjects of our input topics have gained."""
+        """Learn every version that the subjects of our topics have gained."""
         registry = self._registry
         assert registry is not None, "only called with one"  # noqa: S101
-        for suffix in INPUTS:
+        for suffix in SUBJECTS:
             subject = f"{self._settings.topic(suffix)}-value"
             seen = self._versions.setdefault(subject, set())
             for version in await registry.versions(subject):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import faust
 import structlog
+from aiokafka.errors import KafkaError
 from faust.worker import Worker
 
 from streams.assignor import assignor_for
@@ -176,18 +177,20 @@ async def wait_for_broker(settings: Settings) -> dict[str, int]:
     while True:
         try:
             problems = await check_topics(settings)
-        except TopicsError as error:
+            fatal = [problem for problem in problems if problem.kind is not ProblemKind.CONFIG]
+            limits = {} if fatal else await size_limits(settings)
+        # A broker can also go away between two questions.
+        except (TopicsError, KafkaError, OSError) as error:
             if attempt % 10 == 0:
                 log.warning("broker.waiting", servers=settings.bootstrap_servers, error=str(error))
             await asyncio.sleep(BROKER_PAUSE)
             attempt += 1
             continue
-        fatal = [problem for problem in problems if problem.kind is not ProblemKind.CONFIG]
         if fatal:
             raise TopicsError("\n".join(map(str, fatal)), fatal)
         for problem in problems:
             log.warning("topic.setting", problem=str(problem))
-        return await size_limits(settings)
+        return limits
 
 
 def serve(

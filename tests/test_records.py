@@ -83,7 +83,7 @@ entries = st.tuples(contents, contents, headers, st.integers(-(2**40), 2**40))
 parts = st.lists(entries, min_size=1, max_size=30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     parts=parts,
     gaps=st.lists(st.integers(1, 1000), min_size=30, max_size=30),

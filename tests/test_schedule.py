@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from load.schedule import POINTS, QUICK, Size, schedule
 
@@ -32,11 +33,11 @@ def test_a_seed_fixes_the_schedule() -> None:
     assert schedule(7, QUICK) != schedule(8, QUICK)
 
 
-def test_with_a_registry_it_dies_twice_while_events_flow_and_all_else_happens_too() -> None:
-    size = QUICK.with_registry()
-    steps = schedule(1, size)
-    times = [step.at for step in steps if step.verb == "registry"]
-    assert len(times) == 2
-    assert all(0 < at < size.seconds for at in times)
-    others = Counter(step.verb for step in steps if step.verb != "registry")
-    assert others == Counter(step.verb for step in schedule(1, QUICK))
+def test_with_a_registry_it_dies_while_events_flow_and_all_else_happens_too() -> None:
+    for size, deaths in ((QUICK.with_registry(), 1), (Size.full(5).with_registry(), 2)):
+        steps = schedule(1, size)
+        times = [step.at for step in steps if step.verb == "registry"]
+        assert len(times) == deaths
+        assert all(0 < at < size.seconds for at in times)
+        others = Counter(step.verb for step in steps if step.verb != "registry")
+        assert others == Counter(step.verb for step in schedule(1, replace(size, registry_kills=0)))
