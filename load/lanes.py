@@ -33,7 +33,7 @@ TASK_TYPES = ("invoice", "claim", "rückfrage", "t" * 256)
 OUTCOMES = ("UNKNOWN", "AUTOMATED", "ESCALATED", "FAILED")
 THREATS = ("OTHER", "INJECTION_ATTEMPT", "TRUST_TIER_VIOLATION", "ANOMALOUS_OUTPUT")
 SEVERITIES = ("LOW", "MEDIUM", "HIGH", "CRITICAL")
-BODIES = 400
+POOL = 400
 """Different good bodies of a lane; ids and times differ for each record."""
 AGENTS = 12
 LARGEST_BATCH = 700_000
@@ -133,7 +133,7 @@ class _Maker:
         strangers = [each for p in _others(lane) for each in _owners(lane.partitions, p)]
         self._first = self._bodies([(owner, kind) for owner in owners for kind in TASK_TYPES])
         picks = [
-            (self._random.choice(owners), self._random.choice(TASK_TYPES)) for _ in range(BODIES)
+            (self._random.choice(owners), self._random.choice(TASK_TYPES)) for _ in range(POOL)
         ]
         self._pool = self._first + self._bodies(picks)
         self._stray = self._bodies([(owner, TASK_TYPES[0]) for owner in strangers]) or self._pool
