@@ -56,6 +56,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end; Ctrl-C and a reader that goes away end it quietly."""
     # What goes wrong is said once, in our words; a worker's lines are no part of an output.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    before = structlog.get_config()["wrapper_class"]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
         return asyncio.run(work)
@@ -67,6 +68,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         # `tail … | head`: nothing is wrong. Python would complain again when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+    finally:
+        structlog.configure(wrapper_class=before)
 
 
 def stop(message: str, code: int) -> NoReturn:

@@ -135,7 +135,9 @@ class LocalBroker(LocalServer):
         if (self.data_dir / "log" / "meta.properties").exists():
             return
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        # One id in 64 begins with a dash, which would be taken for another option.
+        given = [f"--cluster-id={cluster}", f"--config={properties}"]
+        tool = ["kafka.tools.StorageTool", "format", *given]
         # Short-lived: the quick compiler alone is faster here.
         run = subprocess.run(
             [program[0], "-XX:TieredStopAtLevel=1", *program[1:], *tool],
