@@ -32,6 +32,10 @@ _ZEROS = bytes(_PAD)
 _HIGH = np.uint64(0x8080808080808080)
 _ONE = np.uint64(1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_DOUBLE = 8
+"""Bytes of a double."""
+_FEW = 8
+"""Distinct texts that are told apart without sorting."""
 _KEEP = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 """Masks that keep the first n of eight bytes."""
 
@@ -114,9 +118,7 @@ class Spans:
         for _, rows, word in parts:
             mixed = (mark[rows] ^ word) * _MIX
             mark[rows] = mixed ^ (mixed >> np.uint64(29))
-        _, codes = np.unique(mark, return_inverse=True)
-        first = np.zeros(int(codes.max(initial=-1)) + 1, np.int64)
-        first[codes] = np.arange(len(codes))
+        codes, first = _grouped(mark)
         # The mark is a hash: two texts may share it, by chance or by design.
         if self._same_as(first[codes], parts):
             return codes.astype(np.int32), [self.bytes_at(row) for row in first.tolist()]
@@ -140,8 +142,59 @@ class Spans:
         return True
 
 
-Column = Spans | tuple["NDArray[Any]", "NDArray[np.bool_] | None"]
-"""What a field gives: texts, or numbers with a mask of those present (None = all)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Lists:
+    """Where the numbers of one array field lie.
+
+    Attributes:
+        text: the bytes.
+        start: int64[n], the first item.
+        count: int64[n], items; 0 where the field is null.
+        item: bytes of an item.
+    """
+
+    text: Text
+    start: NDArray[np.int64]
+    count: NDArray[np.int64]
+    item: int
+
+    def floats(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the items of `rows`, one list behind the other; they must be floats or doubles.
+
+        These bytes must exist: rows that are not regular have none.
+        """
+        count = self.count[rows]
+        behind = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        word = self.text.words[np.repeat(self.start[rows], count) + behind * self.item]
+        raw = word.view("<f8") if self.item == _DOUBLE else word.astype("<u4").view("<f4")
+        found: NDArray[np.float64] = raw.astype(np.float64, copy=False)
+        return found
+
+
+Column = Spans | Lists | tuple["NDArray[Any]", "NDArray[np.bool_] | None"]
+"""What a field gives: texts, lists, or numbers with a mask of those present (None = all)."""
+
+
+def _grouped(mark: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return codes int64[n] of equal marks, and a row of each code."""
+    codes = np.zeros(len(mark), np.int64)
+    rest = np.arange(len(mark))
+    first: list[int] = []
+    # A handful of values is usual, and found far sooner than by sorting.
+    while len(rest) and len(first) < _FEW:
+        others = rest[mark[rest] != mark[rest[0]]]
+        first.append(int(rest[0]))
+        codes[others] = len(first)
+        rest, before = others, len(rest)
+        if before - len(rest) < before // 32:
+            break  # there are many
+    if len(rest):
+        _, found = np.unique(mark[rest], return_inverse=True)
+        codes[rest] = found + len(first)
+        more = np.zeros(int(found.max()) + 1, np.int64)
+        more[found] = rest
+        return codes, np.concatenate((first, more)).astype(np.int64)
+    return codes, np.array(first, np.int64)
 
 
 class Cursor:
@@ -194,7 +247,7 @@ class Cursor:
             self._at += present * size
         else:
             self._at += size
-        if size == 8:  # noqa: PLR2004 - the bytes of a double
+        if size == _DOUBLE:
             return word.view("<f8")
         return word.astype("<u4").view("<f4").astype(np.float64)
 
@@ -229,14 +282,16 @@ class Cursor:
         everywhere = np.ones(len(start), np.bool_) if present is None else present
         return Spans(self._text, start, length, everywhere)
 
-    def arrays(self, item: int, present: NDArray[np.bool_] | None = None) -> None:
-        """Skip an array in at most one block whose items take `item` bytes each."""
+    def arrays(self, item: int, present: NDArray[np.bool_] | None = None) -> Lists:
+        """Read where an array lies in at most one block, its items of `item` bytes each."""
         count = self._counts(present)
+        start = self._at.copy()
         self._leap(count * item)
         closing = self._text.octets.take(self._at)
         more = count != 0
         self.regular &= ~more | (closing == 0)
         self._at += more
+        return Lists(self._text, start, count, item)
 
     def _counts(self, present: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         """Read a count of one or two bytes that must not be negative."""
@@ -315,7 +370,7 @@ class Plan:
                 present = None if null is None else cursor.present(null)
                 found = step(cursor, present)
                 if name is not None:
-                    columns[name] = found if isinstance(found, Spans) else (found, present)
+                    columns[name] = found if isinstance(found, Spans | Lists) else (found, present)
         return columns, cursor.finish()
 
 

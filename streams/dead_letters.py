@@ -104,7 +104,8 @@ CURES: Mapping[Reason, Cure] = MappingProxyType(
         ),
         Reason.KEY_MISMATCH: Cure(
             "the key is not that of the fields",
-            "make the key of the value's own fields: agent_id, or tenant/agent_id",
+            "make the key of the value's own fields: agent_id, or tenant/agent_id; of a control "
+            "control_id",
             retry=False,
         ),
         Reason.STRAY_PARTITION: Cure(

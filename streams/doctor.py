@@ -36,7 +36,7 @@ from streams.registry import RegistryError
 from streams.rules import RuleSet
 from streams.schema_topic import PublishError, published
 from streams.settings import SettingsError
-from streams.topics import DETECT_INPUTS
+from streams.topics import PRODUCED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -182,7 +182,7 @@ class Doctor:
     async def _sample(self) -> list[Sampled]:
         """Read the newest input records, once."""
         if self._samples is None:
-            inputs = self._of(tuple(map(self._settings.topic, DETECT_INPUTS)))
+            inputs = self._of(tuple(map(self._settings.topic, PRODUCED)))
             self._samples = await doctor_samples.newest(self._settings, inputs, self._catalog)
         return self._samples
 

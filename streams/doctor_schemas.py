@@ -13,16 +13,14 @@ from streams.frames import OUTPUTS
 from streams.registry import RegistryClient, RegistryError, UnusableSchemaError
 from streams.schema_topic import SchemaTopicError, parse
 from streams.subjects import LEVEL
-from streams.topics import DETECT_INPUTS, TOPICS
+from streams.topics import PRODUCED, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from streams.settings import Settings
 
-INPUTS = {
-    spec.record: spec.suffix for spec in TOPICS if spec.record and spec.suffix in DETECT_INPUTS
-}
+INPUTS = {spec.record: spec.suffix for spec in TOPICS if spec.record and spec.suffix in PRODUCED}
 """Records that producers write, and the topics they are on."""
 _REGISTER = "`agentops-streams schemas register`"
 

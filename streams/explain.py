@@ -7,7 +7,6 @@ put into a wrong field may be anything.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,9 +32,7 @@ _WORDS = {
     "record": "an object",
     "enum": "a symbol",
 }
-_ADVISED: dict[str, tuple[float, float]] = {"confidence": (0, 1)}
-"""Limits of the contract that no worker judges yet."""
-_MAX_TEXT = _MAX_ITEMS = 256
+_MAX_TEXT = 256
 
 
 class Explained(NamedTuple):
@@ -75,41 +72,9 @@ def explain(schema: Schema, given: Mapping[str, Any]) -> Explained:
     return found
 
 
-def whole(schema: Schema, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields with a harmless value for each that must be there and is not."""
-    needed = {f["name"]: f["type"] for f in schema.raw["fields"] if "default" not in f}
-    return {name: _harmless(kind) for name, kind in needed.items()} | dict(record)
-
-
-def advice(record: Mapping[str, Any]) -> list[str]:
-    """Return what the contract forbids and no worker judges yet."""
-    found = []
-    for name, value in record.items():
-        low, high = _ADVISED.get(name, (-math.inf, math.inf))
-        if isinstance(value, str) and len(value) > _MAX_TEXT:
-            found.append(f"{name} has {len(value)} characters, allowed are 0 to {_MAX_TEXT}")
-        elif isinstance(value, list) and len(value) > _MAX_ITEMS:
-            found.append(f"{name} has {len(value)} items, allowed are 0 to {_MAX_ITEMS}")
-        elif isinstance(value, float) and not low <= value <= high:
-            found.append(f"{name} is {value!r}, allowed is {low:g} to {high:g}")
-    return found
-
-
 def shown(name: str) -> str:
     """Return a name as it may be printed: a text that is none can be anything."""
     return name if _NAME.fullmatch(name) else f"a name of {len(name)} characters"
-
-
-def _harmless(kind: Any) -> Any:
-    if isinstance(kind, list):
-        return _harmless(kind[0])
-    if isinstance(kind, dict) and kind["type"] == "enum":
-        return kind["symbols"][0]
-    name = kind["type"] if isinstance(kind, dict) else kind
-    if isinstance(name, dict | list):
-        return _harmless(name)
-    harmless: dict[str, Any] = {"null": None, "boolean": False, "string": "x", "array": []}
-    return harmless.get(str(name), 1)
 
 
 def _take(found: Explained, name: str, kind: Any, value: Any) -> None:

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-OUTPUTS = {"Finding": "findings", "Window": "windows", "Alert": "alerts"}
+OUTPUTS = {
+    "Finding": "findings",
+    "Window": "windows",
+    "Alert": "alerts",
+    "RetrainingRequest": "retraining",
+    "TrainingSignal": "training-signals",
+    "Partials": "partials",
+}
 """Our own records and the topics they are on."""
 
 

@@ -14,6 +14,7 @@ from aiokafka.partitioner import murmur2
 
 from streams.columns import DictColumn
 from streams.cursor import Spans, Text
+from streams.limits import MAX_ID
 from streams.reasons import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Partitioner = Literal["murmur2", "crc32", "unchecked"]
 
-MAX_ID = 256
-"""Most characters of an id."""
 _CACHED = 65_536
 """Keys remembered before the memory of them starts anew: hostile ids must not fill it."""
 
@@ -66,17 +65,12 @@ class Keys:
         self, key: bytes | None, tenant: str | None, agent: str, partition: int
     ) -> Problem | None:
         """Return why a record with this key is refused, None where it is not."""
-        if key is None:
-            return DeadLetterReason.KEY_MISSING, "the key is null; it must name the agent"
-        try:
-            key.decode()
-        except UnicodeDecodeError:
-            return DeadLetterReason.KEY_MISSING, "the key is not UTF-8; it must name the agent"
-        expected = key_of(tenant, agent)
-        if key != expected:
-            shape = "agent_id" if tenant is None else "tenant/agent_id"
-            detail = f"the key is {_short(key)}, {shape} of the value is {_short(expected)}"
-            return DeadLetterReason.KEY_MISMATCH, detail
+        shape = "agent_id" if tenant is None else "tenant/agent_id"
+        found = mismatch(key, key_of(tenant, agent), shape, "the agent")
+        return self.stray(key or b"", partition) if found is None else found
+
+    def stray(self, key: bytes, partition: int) -> Problem | None:
+        """Return why a key must not stand in a partition, None where it may."""
         place = self.place(key)
         if place in {partition, -1}:
             return None
@@ -137,6 +131,27 @@ class Keys:
         if self._partitioner == "crc32":
             return zlib.crc32(key) % self._partitions
         return int(murmur2(key) & 0x7FFFFFFF) % self._partitions
+
+
+def mismatch(key: bytes | None, expected: bytes, shape: str, what: str) -> Problem | None:
+    """Return why a key is not what the fields of its value, its `shape`, ask for."""
+    if (problem := unnamed(key, what)) is not None:
+        return problem
+    if key == expected:
+        return None
+    detail = f"the key is {_short(key or b'')}, {shape} of the value is {_short(expected)}"
+    return DeadLetterReason.KEY_MISMATCH, detail
+
+
+def unnamed(key: bytes | None, what: str) -> Problem | None:
+    """Return why a key cannot name anything, None where it can."""
+    if key is None:
+        return DeadLetterReason.KEY_MISSING, f"the key is null; it must name {what}"
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return DeadLetterReason.KEY_MISSING, f"the key is not UTF-8; it must name {what}"
+    return None
 
 
 def key_of(tenant: str | None, agent: str) -> bytes:

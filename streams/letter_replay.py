@@ -22,7 +22,7 @@ from streams.failpoints import Failpoint, Failpoints
 from streams.keys import Keys
 from streams.provision import TopicsError, size_limits
 from streams.reasons import DeadLetterReason
-from streams.topics import DETECT_INPUTS
+from streams.topics import PRODUCED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -34,7 +34,7 @@ BATCH_LETTERS = 2_000
 """Most letters of one transaction; at some 20 µs a record far within its time-out."""
 BATCH_BYTES = 8 * 1024 * 1024
 
-_TOPICS = (*DETECT_INPUTS, "findings", "controls")
+_TOPICS = (*PRODUCED, "findings", "controls")
 """What workers read, and so what can have letters. No letter makes a replay write elsewhere."""
 
 

@@ -15,7 +15,7 @@ from streams.admission import future_detail
 from streams.batch import FetchedBatch
 from streams.catalog import SchemaCatalog
 from streams.clock import AHEAD
-from streams.codec import RecordDecoder, SecurityDecoder, TaskDecoder
+from streams.codec import RecordDecoder, decoders
 from streams.reasons import DeadLetterReason
 
 if TYPE_CHECKING:
@@ -98,16 +98,9 @@ async def _look_up(catalog: SchemaCatalog, value: bytes | None, settings: Settin
 
 def _decoder(target: Target, settings: Settings, catalog: SchemaCatalog) -> Any:
     """Return what decodes a topic in a worker, None where they do not read it."""
-    keys: dict[str, Any] = {"partitions": target.partitions, "partitioner": settings.partitioner}
-    match target.topic:
-        case "tasks":
-            return TaskDecoder(**keys, find=catalog.find)
-        case "security":
-            return SecurityDecoder(**keys, find=catalog.find)
-        case "findings":
-            return RecordDecoder("Finding", catalog.find)
-        case _:
-            return None
+    if target.topic == "findings":
+        return RecordDecoder("Finding", catalog.find)
+    return decoders(settings, catalog.find, target.partitions).get(target.topic)
 
 
 def _batch_of(letter: Letter, partition: int, settings: Settings, now_ms: int) -> FetchedBatch:

@@ -49,6 +49,8 @@ class HoldReason(StrEnum):
 
     SCHEMA = "SCHEMA"
     """A record's schema is not known and whoever could know it does not answer."""
+    ORDER = "ORDER"
+    """Another topic of the partition must be read further first: events are folded in order."""
 
 
 class LookUpOutcome(StrEnum):
@@ -88,6 +90,94 @@ class TransitionReason(StrEnum):
     SERIES_LIMIT = "SERIES_LIMIT"
     QUIET = "QUIET"
     IDLE = "IDLE"
+    CONTRACT_TEST = "CONTRACT_TEST"
+    """A contract test failed, passed again, or none came."""
+    CHANGED = "CHANGED"
+    """Something was changed: a version, a model, a price."""
+    SCHEDULE = "SCHEDULE"
+    """A date of the agent's schedule came near, or was met."""
+    PATTERN = "PATTERN"
+    """Reviews show a pattern, or show it no more."""
+    SIGNAL_JOINED = "SIGNAL_JOINED"
+    """A further signal shows on what is already open."""
+    SOURCE_LATE = "SOURCE_LATE"
+    """Nothing comes from a whole partition: it is the source, not the agents."""
+    AGENT_DEAD = "AGENT_DEAD"
+    """Work waits for the agent, and it finishes none."""
+    AGENT_IDLE = "AGENT_IDLE"
+    """The agent finishes nothing, and no work is known to wait."""
+    ENTITY_GONE = "ENTITY_GONE"
+    """What it was about is no longer kept."""
+
+
+class AlertReason(StrEnum):
+    """Why the state of an alert changed: the reason of a finding, or one of the incidents."""
+
+    CONDITION_TRUE = "CONDITION_TRUE"
+    CONDITION_FALSE = "CONDITION_FALSE"
+    FOR_ELAPSED = "FOR_ELAPSED"
+    AT_ONCE = "AT_ONCE"
+    ARM_JOINED = "ARM_JOINED"
+    CLEAR_ELAPSED = "CLEAR_ELAPSED"
+    REBASELINED = "REBASELINED"
+    SECURITY_EVENT = "SECURITY_EVENT"
+    SERIES_LIMIT = "SERIES_LIMIT"
+    QUIET = "QUIET"
+    IDLE = "IDLE"
+    CONTRACT_TEST = "CONTRACT_TEST"
+    CHANGED = "CHANGED"
+    SCHEDULE = "SCHEDULE"
+    PATTERN = "PATTERN"
+    SIGNAL_JOINED = "SIGNAL_JOINED"
+    SOURCE_LATE = "SOURCE_LATE"
+    AGENT_DEAD = "AGENT_DEAD"
+    AGENT_IDLE = "AGENT_IDLE"
+    ENTITY_GONE = "ENTITY_GONE"
+    GROUP_WAIT = "GROUP_WAIT"
+    """The time in which its group could gather is over."""
+    GROUPED = "GROUPED"
+    """It shows on the page of another alert of the same incident."""
+    INHIBITED = "INHIBITED"
+    """The alert held to be its cause is open, and pages instead."""
+    SILENCED = "SILENCED"
+    """A silence matches it."""
+    MAINTENANCE = "MAINTENANCE"
+    """A maintenance matches it."""
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    """A person has seen it."""
+    ROOT_FOUND = "ROOT_FOUND"
+    """The cause of an incident that has paged is known now."""
+    REPEATED = "REPEATED"
+    """It is open for long, and nobody has seen it."""
+    RELEASED = "RELEASED"
+    """What withheld it is over."""
+    INCIDENT_CLOSED = "INCIDENT_CLOSED"
+    """The last alert of the incident is over."""
+
+
+class RetrainingCause(StrEnum):
+    """Why an agent may have to be retrained."""
+
+    NONE = "NONE"
+    INPUT_DRIFT = "INPUT_DRIFT"
+    PERFORMANCE_DRIFT = "PERFORMANCE_DRIFT"
+    OVERRIDE_PATTERN = "OVERRIDE_PATTERN"
+    SCHEDULE = "SCHEDULE"
+    MODEL_UPDATE = "MODEL_UPDATE"
+    PROMPT_REVIEW = "PROMPT_REVIEW"
+    SCHEMA_CHANGE = "SCHEMA_CHANGE"
+
+
+class RetrainingAction(StrEnum):
+    """What would help an agent that has to be retrained."""
+
+    NONE = "NONE"
+    FINE_TUNE = "FINE_TUNE"
+    PROMPT = "PROMPT"
+    THRESHOLD = "THRESHOLD"
+    ESCALATION = "ESCALATION"
+    SCHEMA = "SCHEMA"
+    CONFIG = "CONFIG"
 
 
 class Severity(StrEnum):
@@ -104,6 +194,10 @@ class EntityKind(StrEnum):
 
     AGENT = "AGENT"
     PARTITION = "PARTITION"
+    INTEGRATION = "INTEGRATION"
+    TASK_TYPE = "TASK_TYPE"
+    TENANT = "TENANT"
+    FLEET = "FLEET"
 
 
 class AlertStatus(StrEnum):
@@ -114,3 +208,16 @@ class AlertStatus(StrEnum):
     ACKNOWLEDGED = "ACKNOWLEDGED"
     RESOLVED = "RESOLVED"
     WITHHELD = "WITHHELD"
+
+
+class JoinStatus(StrEnum):
+    """Whether a training signal has the window of its task."""
+
+    JOINED = "JOINED"
+    """It has."""
+    NO_TASK_TIME = "NO_TASK_TIME"
+    """The review did not say when the task was."""
+    NO_WINDOW = "NO_WINDOW"
+    """No task of that agent and type was known when the hour closed."""
+    WINDOW_EXPIRED = "WINDOW_EXPIRED"
+    """The task was longer ago than is looked back."""

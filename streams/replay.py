@@ -22,7 +22,7 @@ import fastavro
 
 from streams import schemas
 from streams.sender import Outgoing, Sender
-from streams.topics import DETECT_INPUTS, TOPICS
+from streams.topics import PRODUCED, TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,9 +34,7 @@ CHUNK = 2_000
 PACE_SECONDS = 0.02
 """Records due within this time go out together when a speed is given."""
 
-_RECORDS = {
-    spec.suffix: spec.record for spec in TOPICS if spec.suffix in DETECT_INPUTS and spec.record
-}
+_RECORDS = {spec.suffix: spec.record for spec in TOPICS if spec.suffix in PRODUCED and spec.record}
 _SUFFIXES = {record: suffix for suffix, record in _RECORDS.items()}
 _BESIDE = ("topic", "partition", "offset", "timestamp", "key")
 """Names that `tail --json` puts beside the fields of a record."""

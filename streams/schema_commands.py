@@ -40,7 +40,7 @@ def list_schemas(as_json: JsonFlag = False) -> None:
     from streams import releases, schemas
     from streams.topics import TOPICS
 
-    topics = {spec.record: spec.suffix for spec in TOPICS if spec.record}
+    topics = {spec.record: spec.suffix for spec in reversed(TOPICS) if spec.record}
     rows = []
     for name in schemas.names():
         current, versions = schemas.get(name), schemas.versions(name)
@@ -55,7 +55,7 @@ def list_schemas(as_json: JsonFlag = False) -> None:
     for row in rows:
         known = "unreleased" if row["version"] is None else f"version {row['version']}"
         where = row["topic"] or "(state)"
-        print(f"{row['name']:<14} {where:<9} {row['fingerprint']}  {known}")
+        print(f"{row['name']:<17} {where:<16} {row['fingerprint']}  {known}")
 
 
 @app.command("check", epilog=examples("schemas check", "schemas check --json"))

@@ -117,6 +117,9 @@ class Settings(BaseModel):
     max_series: int = Field(
         10_000, ge=1, description="task and agent series per partition, 1 or more"
     )
+    keep_review_reasons: bool = Field(
+        default=False, description="whether the words in which a review says why are kept"
+    )
     opening_deadline: float = Field(
         600.0, gt=0, le=3600, description="seconds to open a partition before leaving the group"
     )

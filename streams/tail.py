@@ -355,6 +355,11 @@ def _security(r: Mapping[str, Any]) -> str:
     return f"{r['severity']:<8} {r['kind']} {_who(r)} {blocked} {detail}".rstrip()
 
 
+def _review(r: Mapping[str, Any]) -> str:
+    """Leave out the words of a person, should there be any."""
+    return f"{r['verdict']:<10} {_who(r)} {r['task_type']} {r['reason_code']} {r['task_event_id']}"
+
+
 def _finding(r: Mapping[str, Any]) -> str:
     arm = f"/{r['arm']}" if r.get("arm") else ""
     return (
@@ -388,6 +393,7 @@ def _short(value: Any) -> str:
 _LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "TaskFinished": _task,
     "SecurityEvent": _security,
+    "HumanReview": _review,
     "Finding": _finding,
     "Alert": _alert,
     "Window": _window,

@@ -96,33 +96,40 @@ N, ONE = Partitions.N, Partitions.ONE
 TOPICS: tuple[TopicSpec, ...] = (
     # What agent services write, keyed by agent.
     TopicSpec("tasks", N, "TaskFinished", _kept(7), "tasks that agents finished"),
-    TopicSpec("calls", N, None, _kept(7), "calls of agents to integrations"),
+    TopicSpec("calls", N, "IntegrationCall", _kept(7), "calls of agents to integrations"),
     TopicSpec("security", N, "SecurityEvent", _kept(30), "security events of agents"),
-    TopicSpec("reviews", N, None, _kept(30), "human reviews of agents' decisions"),
-    TopicSpec("changes", N, None, _kept(30), "changes of prompts, models and configuration"),
-    TopicSpec("queues", N, None, _kept(7), "depth of agents' queues"),
-    TopicSpec("profiles", N, None, _COMPACTED, "what is known of an agent; null deletes"),
+    TopicSpec("reviews", N, "HumanReview", _kept(30), "human reviews of agents' decisions"),
+    TopicSpec("changes", N, "Change", _kept(30), "changes of prompts, models and configuration"),
+    TopicSpec("queues", N, "QueueDepth", _kept(7), "depth of agents' queues"),
+    TopicSpec("profiles", N, "AgentProfile", _COMPACTED, "what is known of an agent; null deletes"),
     # What operators and producers publish for every reader.
     TopicSpec("schemas", ONE, None, _COMPACTED, "writer schemas by fingerprint"),
-    TopicSpec("controls", ONE, None, _config("delete", INPUT_MAX_BYTES, retention_ms=-1),
+    TopicSpec("controls", ONE, "Control", _config("delete", INPUT_MAX_BYTES, retention_ms=-1),
               "silences, acknowledgements, maintenance, accepted normals"),
     # What this service writes for people and bridges.
     TopicSpec("findings", ONE, "Finding", _kept(90), "every transition of every rule"),
     TopicSpec("alerts", ONE, "Alert", _kept(90), "what a person or a bridge acts on"),
-    TopicSpec("retraining", ONE, None, _kept(90), "requests to retrain an agent"),
-    TopicSpec("training-signals", ONE, None, _kept(90), "reviews joined with their tasks"),
+    TopicSpec("open-alerts", ONE, "Alert", _COMPACTED,
+              "alerts that are open, whole; a null value closes"),
+    TopicSpec("retraining", ONE, "RetrainingRequest", _kept(90), "requests to retrain an agent"),
+    TopicSpec("training-signals", ONE, "TrainingSignal", _kept(90),
+              "reviews joined with their tasks"),
     TopicSpec("windows", N, "Window", _REPLACED_THEN_DELETED,
               "one record per series and closed hour; a higher revision replaces"),
     TopicSpec("dead-letters", N, None, _kept(30, LARGE_MAX_BYTES),
               "records set aside, original bytes, with the reason in the headers"),
     # What the stages write for each other and for themselves.
-    TopicSpec("partials", N, None, _kept(7), "mergeable panes for the roll-up stage"),
+    TopicSpec("partials", N, "Partials", _kept(7, LARGE_MAX_BYTES),
+              "mergeable panes for the roll-up stage"),
     TopicSpec("broadcast", N, None, _COMPACTED, "open causes, silences and rules for every p"),
     TopicSpec("state", N, None, _COMPACTED, "state of detect, one unit a partition"),
+    TopicSpec("rollup-state", N, None, _COMPACTED, "state of the roll-up, one unit a partition"),
     TopicSpec("incidents-state", ONE, None, _COMPACTED, "state of incidents"),
 )  # fmt: skip
 
-DETECT_INPUTS = ("tasks", "calls", "security", "reviews", "changes", "queues", "profiles")
+PRODUCED = ("tasks", "calls", "security", "reviews", "changes", "queues", "profiles")
+"""Topics that agent services write, keyed by agent."""
+DETECT_INPUTS = (*PRODUCED, "broadcast")
 """Topics of which unit detect/p owns partition p; all are subscribed from the first version on."""
 
 _BY_SUFFIX = {spec.suffix: spec for spec in TOPICS}

@@ -7,6 +7,7 @@ record must have, and whether its time would be taken now.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -16,15 +17,17 @@ import numpy as np
 
 from streams import dead_letters, schemas
 from streams.admission import future_detail, late_detail
+from streams.advice import SECONDS, advice
 from streams.batch import FetchedBatch
 from streams.clock import AHEAD, RETENTION
-from streams.codec import SecurityDecoder, TaskDecoder
-from streams.columns import AUTOMATED, ESCALATED, FAILED, TaskColumns
+from streams.codec import decoders
 from streams.durations import HOUR
-from streams.explain import advice, explain, shown, whole
+from streams.explain import explain, shown
 from streams.keys import Keys, key_of
+from streams.limits import faults
 from streams.reasons import DeadLetterReason
-from streams.topics import DETECT_INPUTS, TOPICS
+from streams.topics import PRODUCED, TOPICS
+from streams.validate_view import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,13 +36,13 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 RECORDS = {
-    spec.suffix: spec.record for spec in TOPICS if spec.suffix in DETECT_INPUTS and spec.record
+    spec.suffix: spec.record
+    for spec in TOPICS
+    if spec.suffix in (*PRODUCED, "controls") and spec.record
 }
 """Topics whose records can be judged, without prefix, and the names of their schemas."""
 _TOPICS = {record: suffix for suffix, record in RECORDS.items()}
-_OUTCOMES = {AUTOMATED: "AUTOMATED", ESCALATED: "ESCALATED", FAILED: "FAILED"}
-_SECONDS = range(10**8, 10**11)
-"""Numbers that are a time of our days in seconds, and none in milliseconds."""
+_TIME = re.compile(r"(\w+_at) is \d")
 
 
 class Unfit(StrEnum):
@@ -138,13 +141,7 @@ class Validator:
         self._settings, self._given, self._clock = settings, given, clock
         self._keys = Keys(settings.partitions, settings.partitioner)
         self._schema: schemas.Schema | None = None
-        where: dict[str, Any] = {
-            "partitions": settings.partitions,
-            "partitioner": settings.partitioner,
-            "find": self._find,
-        }
-        self._decoders: dict[str, TaskDecoder | SecurityDecoder]
-        self._decoders = {"tasks": TaskDecoder(**where), "security": SecurityDecoder(**where)}
+        self._decoders = decoders(settings, self._find)
         self._readers = {
             topic: schemas.Reader(record, self._find) for topic, record in RECORDS.items()
         }
@@ -217,8 +214,7 @@ class Validator:
         found = explain(schema, record)
         verdict.warnings += found.warnings
         if found.problems:
-            limits = self._limits(topic, whole(schema, found.record))
-            _refuse(verdict, Unfit.NOT_ENCODABLE, *found.problems, *limits)
+            _refuse(verdict, Unfit.NOT_ENCODABLE, *found.problems, *faults(found.record))
             return None
         try:
             return schema.write(found.record)
@@ -235,12 +231,12 @@ class Validator:
         if self._given.key is not None:
             key, has_key = self._given.key, True
         if record is not None:
-            needed = key_of(record["tenant"], record["agent_id"])
-            verdict.key, verdict.partition = needed.decode(), self._keys.place(needed)
+            needed = _key_of(record)
+            verdict.key, verdict.partition = needed.decode(), self._place(needed, verdict)
             key = key if has_key else needed
         now = self._clock()
         stamp = now if sample.timestamp is None else sample.timestamp
-        own = max(0, self._keys.place(key or b""))
+        own = max(0, self._place(key or b"", verdict))
         partition = own if sample.partition is None else sample.partition
         size = (verdict.size or 0) + len(key or b"")
         oversize = {0: size} if size > self._settings.max_value_bytes else {}
@@ -250,38 +246,22 @@ class Validator:
             refusal = done.refused[0]
             details = [refusal.detail]
             if refusal.reason is DeadLetterReason.INVALID_FIELD and record is not None:
-                details = self._limits(verdict.topic or "", record)
-                ids = record["tenant"], record["agent_id"]
-                if problem := self._keys.problem(key, *ids, partition):
-                    details.append(problem[1])
+                details = list(dict.fromkeys((*faults(record), refusal.detail)))
+                if "agent_id" in record:
+                    ids = record["tenant"], record["agent_id"]
+                    problem = self._keys.problem(key, *ids, partition)
+                    details += [problem[1]] if problem else []
             _refuse(verdict, refusal.reason, *details)
             return
-        verdict.read = _read(done.value)
+        verdict.read = held(done.value)
+        verdict.warnings += _times(verdict.read["occurred_at"], sample.timestamp, now)
         if record is not None:
             self._note_schema(verdict)
-            verdict.warnings += _times(record["occurred_at"], sample.timestamp, now)
-            verdict.warnings += advice(record)
+            verdict.warnings += advice(verdict.topic or "", record)
 
-    def _limits(self, topic: str, record: Mapping[str, Any]) -> list[str]:
-        """Return all fields outside their limits: each is mended until the decoder is content."""
-        schema = schemas.get(RECORDS[topic])
-        names = {str(each["name"]) for each in schema.raw["fields"]}
-        mended = {"tenant": None} | {name: record[name] for name in record if name in names}
-        found: list[str] = []
-        while len(found) <= len(record):
-            key = key_of(mended["tenant"], mended["agent_id"])
-            try:
-                value = schema.write(mended)
-            except (ValueError, TypeError):
-                break  # another schema wrote it, with other types
-            batch = _batch_of(0, max(0, self._keys.place(key)), (key, value), {})
-            refused = self._decoders[topic].decode(batch).refused
-            if not refused or refused[0].reason is not DeadLetterReason.INVALID_FIELD:
-                break
-            name = refused[0].detail.partition(" ")[0]
-            found.append(refused[0].detail)
-            mended[name] = "x" if isinstance(mended[name], str) else 1
-        return found
+    def _place(self, key: bytes, verdict: Verdict) -> int:
+        """Return the partition of a key; -1 where that is not checked."""
+        return 0 if verdict.topic == "controls" else self._keys.place(key)
 
     def _note_schema(self, verdict: Verdict) -> None:
         if self._schema is None or verdict.schema is None:
@@ -293,8 +273,15 @@ class Validator:
 def _refuse(verdict: Verdict, reason: DeadLetterReason | Unfit, *problems: str) -> None:
     verdict.reason = reason
     verdict.problems += problems
-    if any(problem.startswith("occurred_at is") for problem in problems):
-        verdict.cure = f"{CURES[reason]}; occurred_at is ms since 1970 UTC, not s, us or ns"
+    if found := next(filter(None, map(_TIME.match, problems)), None):
+        verdict.cure = f"{CURES[reason]}; {found[1]} is ms since 1970 UTC, not s, us or ns"
+
+
+def _key_of(record: Mapping[str, Any]) -> bytes:
+    """Return the key a record must have."""
+    if "control_id" in record:
+        return str(record["control_id"]).encode()
+    return key_of(record["tenant"], record["agent_id"])
 
 
 def _topic_of_fields(record: Mapping[str, Any]) -> str | None:
@@ -330,27 +317,6 @@ def _batch_of(
     )
 
 
-def _read(found: Any) -> dict[str, Any]:
-    """Return what a worker has in its hands; no texts but ids and symbols."""
-    if not isinstance(found, TaskColumns):
-        names = ("occurred_at", "tenant", "agent_id", "kind", "severity", "blocked")
-        return {name: getattr(found[0], name) for name in names}
-    texts = {"tenant": found.tenant, "agent_id": found.agent, "task_type": found.task_type}
-    numbers = {
-        "cost_micro_usd": found.cost_micro,
-        "duration_us": found.duration_us,
-        "input_tokens": found.input_tokens,
-        "output_tokens": found.output_tokens,
-        "cached_tokens": found.cached_tokens,
-    }
-    return {
-        "occurred_at": int(found.occurred_at[0]),
-        **{name: column.to_list()[0] for name, column in texts.items()},
-        "outcome": _OUTCOMES.get(int(found.outcome[0]), "UNKNOWN"),
-        **{name: int(column[0]) for name, column in numbers.items()},
-    }
-
-
 def _times(at: int, stamp: int | None, now: int) -> list[str]:
     """Return why a time would be refused: produced at its Kafka timestamp, else now."""
     produced, when = (now, "produced now") if stamp is None else (stamp, "produced when it was")
@@ -358,6 +324,6 @@ def _times(at: int, stamp: int | None, now: int) -> list[str]:
         return [f"would be refused as FUTURE if {when}: {future_detail(at, produced)}"]
     if at >= produced // HOUR * HOUR - RETENTION:
         return []
-    hint = "; it looks like seconds, ms are expected" if at in _SECONDS else ""
+    hint = "; it looks like seconds, ms are expected" if at in SECONDS else ""
     detail = late_detail(at, produced)
     return [f"would be refused as TOO_LATE beside newer events if {when}: {detail}{hint}"]

@@ -33,7 +33,7 @@ EXAMPLES = (
 def validate(  # noqa: PLR0913, PLR0917 - each argument is an option
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file, or - for stdin.")],
     topic: Annotated[
-        str | None, typer.Option(metavar="TOPIC", help="tasks or security; else as it says itself.")
+        str | None, typer.Option(metavar="TOPIC", help="Such as tasks; else as it says itself.")
     ] = None,
     key: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Key of the records; else the one in them.")
@@ -70,7 +70,7 @@ def validate(  # noqa: PLR0913, PLR0917 - each argument is an option
 
     named = topic.rpartition(".")[2] if topic else None
     if named is not None and named not in RECORDS:
-        stop(f"--topic {topic}: records are judged for {' and '.join(RECORDS)}.", USAGE_ERROR)
+        stop(f"--topic {topic}: records are judged for {', '.join(RECORDS)}.", USAGE_ERROR)
     settings = settings_of()
     if partitions:
         settings = settings.model_copy(update={"partitions": partitions})
@@ -96,31 +96,20 @@ def validate(  # noqa: PLR0913, PLR0917 - each argument is an option
 
 def line(verdict: Verdict, partitions: int) -> str:
     """Return a verdict as one line for people."""
+    from streams.validate_view import words as in_words
+
     words = f"{verdict.word:<7} {verdict.where}"
     if verdict.reason:
         words += f" {verdict.reason}: {'; '.join(verdict.problems)}. To do: {verdict.cure}."
     elif verdict.read is not None:
-        place = (
-            "" if verdict.partition == -1 else f", partition {verdict.partition} of {partitions}"
-        )
-        words += f": {_read(verdict.read)}; key {verdict.key}{place}"
-        words += f"; schema {verdict.schema}; {verdict.size} bytes"
+        there = 1 if verdict.topic == "controls" else partitions
+        place = "" if verdict.partition == -1 else f", partition {verdict.partition} of {there}"
+        words += f": {in_words(verdict.topic or '', verdict.read)}"
+        if verdict.schema is not None:
+            words += f"; key {verdict.key}{place}; schema {verdict.schema}; {verdict.size} bytes"
     words += "".join(f"\n        ! {warning}" for warning in verdict.warnings)
     # Ids come from outside: none may steer the terminal.
     return "".join(each if each.isprintable() or each == "\n" else "?" for each in words)
-
-
-def _read(read: dict[str, Any]) -> str:
-    from streams.tail import clock
-
-    who = f"{read['tenant']}/{read['agent_id']}" if read["tenant"] else read["agent_id"]
-    what = f"{clock(read['occurred_at'])} {who}"
-    if "outcome" not in read:
-        blocked = "blocked" if read["blocked"] else "not blocked"
-        return f"{what} {read['kind']} {read['severity']} {blocked}"
-    cost, duration = read["cost_micro_usd"] / 1e6, read["duration_us"] / 1e3
-    tokens = f"{read['input_tokens']}+{read['output_tokens']} tokens"
-    return f"{what} {read['task_type']} {read['outcome']} {duration:g} ms ${cost:.6f} {tokens}"
 
 
 def _schema(path: Path | None) -> Schema | None:
