@@ -7,7 +7,7 @@ a resolve of the series limit comes to pass.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -18,12 +18,10 @@ from streams.reasons import DeadLetterReason
 from streams.series import MISSING, Agent, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
 
     from streams.clock import Clock
-    from streams.columns import TaskColumns
+    from streams.columns import DictColumn
     from streams.findings import Finding
     from streams.security import SeriesLimitLife
     from streams.series import Series
@@ -34,8 +32,42 @@ _FOREVER = int(np.iinfo(np.int64).max)
 _NONE = np.empty(0, np.int64)
 
 
+class Events(Protocol):
+    """Events in columns, in log order."""
+
+    @property
+    def occurred_at(self) -> I64:
+        """Event times, ms."""
+
+    @property
+    def outcome(self) -> NDArray[np.int8]:
+        """Which count of a pane each raises."""
+
+    @property
+    def tenant(self) -> DictColumn:
+        """Tenant of each."""
+
+    @property
+    def agent(self) -> DictColumn:
+        """Agent of each."""
+
+    @property
+    def task_type(self) -> DictColumn:
+        """What it is about: the series of an agent."""
+
+    @property
+    def model(self) -> DictColumn:
+        """Model of each."""
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+
+    def take(self, indices: I64) -> Self:
+        """Return the events at `indices`, in that order."""
+
+
 class Records(NamedTuple):
-    """Task records as they were fetched.
+    """Records as they were fetched.
 
     Attributes:
         events: n events.
@@ -43,7 +75,7 @@ class Records(NamedTuple):
         stamps: int64[n], record timestamps, ms.
     """
 
-    events: TaskColumns
+    events: Events
     offsets: I64
     stamps: I64
 
@@ -129,7 +161,7 @@ class Gate:
             return Piece(_NONE, _NONE, Rows(_NONE, _NONE), at, [], [], crossing=clock)
         return Piece(_NONE, _NONE, Rows(_NONE, _NONE), at + 1, *self._over(records, at))
 
-    def _rows(self, events: TaskColumns) -> Rows | None:
+    def _rows(self, events: Events) -> Rows | None:
         """Return the rows of events, new ones made; None where the bound forbids that."""
         rows = self._series.find(events)
         missing = np.flatnonzero(rows.task == MISSING)
@@ -138,8 +170,8 @@ class Gate:
         fresh = _names(events, missing)
         if not self._series.fits(fresh):
             return None
-        for agent, task_type in fresh:
-            self._series.add(agent, task_type)
+        for name in fresh:
+            self._series.add(*name)
         return self._series.find(events)
 
     def _one_by_one(self, records: Records, places: range) -> Piece:
@@ -209,14 +241,15 @@ def _late(records: Records, place: int, clock: int) -> Refusal:
     return Refusal(place, DeadLetterReason.TOO_LATE, detail)
 
 
-def _name(events: TaskColumns, place: int) -> tuple[Agent, str]:
+def _name(events: Events, place: int) -> tuple[Agent, str, str | None]:
     tenant = events.tenant.values[events.tenant.codes[place]]
     agent_id = events.agent.values[events.agent.codes[place]]
     task_type = events.task_type.values[events.task_type.codes[place]]
-    return Agent(tenant, agent_id or ""), task_type or ""
+    model = events.model.values[events.model.codes[place]]
+    return Agent(tenant, agent_id or ""), task_type or "", model
 
 
-def _names(events: TaskColumns, places: I64) -> list[tuple[Agent, str]]:
+def _names(events: Events, places: I64) -> list[tuple[Agent, str, str | None]]:
     """Return the distinct series at some places, by first appearance."""
-    found: Iterable[tuple[Agent, str]] = (_name(events, place) for place in places.tolist())
+    found = (_name(events, place) for place in places.tolist())
     return list(dict.fromkeys(found))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from streams.arms import Tau
-    from streams.rules import BaselineSpec
+    from streams.baseline_spec import BaselineSpec
 
     F16 = NDArray[np.float16]
     F64 = NDArray[np.float64]

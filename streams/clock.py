@@ -128,6 +128,11 @@ class Reached:
             return self.offsets[found]
         return self.offsets[0] if self.offsets else -1
 
+    def has(self, hour: int) -> bool:
+        """Return whether a record was noted with the clock in the hour that starts then."""
+        found = bisect_left(self.hours, hour)
+        return found < len(self.hours) and self.hours[found] == hour
+
     def prune(self, clock: int) -> None:
         """Forget hours older than the hour panes."""
         old = bisect_left(self.hours, clock // HOUR * HOUR - RETENTION)

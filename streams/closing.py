@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streams.layout import Layout
     from streams.panes import Panes
     from streams.series import Series
 
@@ -26,24 +27,11 @@ if TYPE_CHECKING:
 GRACE = MINUTE
 """How long after its end an hour is closed."""
 
-COLUMNS = (
-    "automated",
-    "escalated",
-    "failed",
-    "unknown",
-    "cost_micro_usd",
-    "duration_us",
-    "input_tokens",
-    "output_tokens",
-    "cached_tokens",
-)
-"""Fields of a Window record in the order of a pane's columns: counts, then sums."""
-
 _HOURS = 1 << 32  # hour numbers fit below, rows above
 
 
 class Added(NamedTuple):
-    """Task events about to be added to the panes, in log order.
+    """Events about to be added to the panes, in log order.
 
     Attributes:
         rows: int64[n], task rows.
@@ -51,6 +39,7 @@ class Added(NamedTuple):
         clocks: int64[n], the clock after each, ascending.
         outcomes: int64[n].
         sums: int64[n] for each sum.
+        weights: int64[n], how many events each stands for; None for 1 each.
     """
 
     rows: I64
@@ -58,6 +47,7 @@ class Added(NamedTuple):
     clocks: I64
     outcomes: I64
     sums: Sequence[I64]
+    weights: I64 | None = None
 
 
 class Closed(NamedTuple):
@@ -84,10 +74,13 @@ class Closing:
     Args:
         series: who the rows are.
         panes: their hour panes.
+        layout: what a record is called.
     """
 
-    def __init__(self, series: Series, panes: Panes) -> None:
+    def __init__(self, series: Series, panes: Panes, layout: Layout) -> None:
         self._series, self._panes = series, panes
+        self._window = layout.window
+        self._told = [(at, name) for at, name in enumerate(layout.columns) if name is not None]
         self._open: set[int] = set()  # hours with a change that is not published
 
     def close(self, after: int, until: int, added: Added) -> Closed | None:
@@ -143,7 +136,7 @@ class Closing:
         rank = np.arange(len(keys)) - np.repeat(starts, times)
         rows, hours = keys // _HOURS, keys % _HOURS
         values = np.concatenate(self._panes.values(rows, hours), axis=1)
-        values += _added_before(keys, ticks, added)
+        values += _added_before(keys, ticks, added, values.shape[1])
         revisions = self._panes.revisions(rows, hours) + rank + 1
         show = np.lexsort((rows, hours, ticks))
         columns = (rows, hours, ticks, revisions, values)
@@ -157,17 +150,14 @@ class Closing:
         columns = (rows, hours, ticks, revisions, values)
         for row, hour, tick, revision, sums in zip(*(c.tolist() for c in columns), strict=True):
             task = self._series.tasks[row]
-            agent = self._series.agents[task.agent]
             found.append(
                 {
-                    "tenant": agent.tenant,
-                    "agent_id": agent.agent_id,
-                    "task_type": task.task_type,
+                    **self._window(self._series.agents[task.agent], task),
                     "window_start": hour * HOUR,
                     "window_end": hour * HOUR + HOUR,
                     "revision": revision,
                     "at": tick,
-                    **dict(zip(COLUMNS, sums, strict=True)),
+                    **{name: sums[column] for column, name in self._told},
                 }
             )
         return found
@@ -178,22 +168,24 @@ def _closed_at(hour: Any) -> Any:
     return hour * HOUR + HOUR + GRACE
 
 
-def _added_before(keys: I64, ticks: I64, added: Added) -> I64:
-    """Return int64[k, columns]: what `added` adds to each key before its tick.
+def _added_before(keys: I64, ticks: I64, added: Added, width: int) -> I64:
+    """Return int64[k, width]: what `added` adds to each key before its tick.
 
     Args:
         keys: int64[k], row · 2^32 + hour.
         ticks: int64[k].
         added: in log order, so that clocks ascend within a key.
+        width: how many counts and sums there are.
     """
     mine = added.rows * _HOURS + added.hours
     known = np.flatnonzero(np.isin(mine, keys))
-    width = len(COLUMNS)
     if not len(known):
         return np.zeros((len(keys), width), np.int64)
     known = known[np.argsort(mine[known], kind="stable")]
     values = np.zeros((len(known) + 1, width), np.int64)
-    values[np.arange(1, len(known) + 1), added.outcomes[known]] = 1
+    values[np.arange(1, len(known) + 1), added.outcomes[known]] = (
+        1 if added.weights is None else added.weights[known]
+    )
     for column, one in enumerate(added.sums, start=width - len(added.sums)):
         values[1:, column] = one[known]
     values = values.cumsum(axis=0)

@@ -9,25 +9,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from streams import snapshot
-from streams.admission import Gate, Piece, Records, future_detail, late_detail
+from streams.admission import future_detail, late_detail
 from streams.batch import Refusal
 from streams.clock import AHEAD, RETENTION, Clock
 from streams.durations import HOUR
+from streams.feed import Feed
 from streams.findings import Entity, Evidence, Finding, rate_finding
-from streams.ledger import NOTHING, Batch, Ledger
+from streams.layout import TASKS, task_bins, task_sums
+from streams.ledger import Ledger
 from streams.reasons import DeadLetterReason, TransitionReason
 from streams.security import SecurityLives, SeriesLimitLife
-from streams.sweep import SHORT, Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from streams.columns import SecurityEvent, TaskColumns
+    from streams.feed import Taken
     from streams.rules import RuleSet
     from streams.sweep import Happened
 
@@ -55,9 +56,12 @@ class Detect:
         rules: the rules.
         partition: number of the partition.
         max_series: most series of agents and of their task types together; also most kinds of
-            security events of agents. Raising it costs memory, up to about 50 KB a series.
+            security events of agents. Raising it costs memory, up to about 60 KB a series.
         tasks_topic: topic of the task events, for the evidence.
         security_topic: topic of the security events, for the evidence.
+
+    Attributes:
+        ledger: what is remembered of the tasks; its watches are looked at every hour.
     """
 
     def __init__(
@@ -71,24 +75,50 @@ class Detect:
     ) -> None:
         self._source = tasks_topic, partition
         self._max_series = max_series
-        self._parts = snapshot.Parts(
-            ledger=Ledger(rules, max_series),
-            tasks=Clock(),
-            security=Clock(),
-            threats=SecurityLives(rules.security, security_topic, partition),
-            limit=SeriesLimitLife(rules.series_limit, tasks_topic, partition, max_series),
+        self._security = Clock()
+        self.ledger = Ledger(rules.rates, max_series, TASKS)
+        self._threats = SecurityLives(rules.security, security_topic, partition)
+        self._limit = SeriesLimitLife(rules.series_limit, tasks_topic, partition, max_series)
+        self._tasks = Feed(
+            self.ledger, self._limit, sums=task_sums, bins=task_bins, find=self._finding
         )
-        self._gate = Gate(self._parts.tasks, self._parts.ledger.series, self._parts.limit)
+        self._parts = snapshot.Parts(
+            books=[snapshot.Book(self.ledger, self._tasks.clock)],
+            clocks={"security": self._security},
+            keepers=[snapshot.ThreatKeeper(self._threats), snapshot.LimitKeeper(self._limit)],
+        )
         self._findings: list[Finding] = []
         self._windows: list[dict[str, Any]] = []
         self._dirty = False
 
+    def join(
+        self,
+        books: Sequence[snapshot.Book],
+        clocks: Mapping[str, Clock],
+        keepers: Sequence[snapshot.Keeper],
+    ) -> None:
+        """Store more with it: ledgers, clocks by stream, and what stores itself."""
+        self._parts = snapshot.Parts(
+            books=[*self._parts.books, *books],
+            clocks={**self._parts.clocks, **clocks},
+            keepers=[*self._parts.keepers, *keepers],
+        )
+
     # -- what it is like ---------------------------------------------------------------------
+
+    @property
+    def taps(self) -> list[Callable[[Taken], None]]:
+        """Who is told of tasks that were admitted, before any tick sees them."""
+        return self._tasks.taps
+
+    def tasks_clock(self) -> int | None:
+        """Return the clock of the tasks, ms; None before the first."""
+        return self._tasks.clock.now
 
     @property
     def clocks(self) -> dict[str, int]:
         """The clocks by stream, `tasks` and `security`; one without an event is left out."""
-        both = {"tasks": self._parts.tasks.now, "security": self._parts.security.now}
+        both = {"tasks": self._tasks.clock.now, "security": self._security.now}
         return {stream: now for stream, now in both.items() if now is not None}
 
     @property
@@ -114,18 +144,8 @@ class Detect:
         Returns:
             Those not admitted, by position in `events`, ascending.
         """
-        records = Records(events, offsets, timestamps)
-        refused: list[Refusal] = []
-        start = 0
-        while start < len(events):
-            piece = self._gate.piece(records, start)
-            refused += piece.refused
-            self._take(records, piece)
-            if piece.crossing is not None:
-                self._move(piece.crossing, records, piece.end)
-            self._report(piece.findings)
-            self._dirty |= bool(piece.refused)
-            start = piece.end
+        refused = self._tasks.fold(events, offsets, timestamps)
+        self._collect()
         return refused
 
     def fold_security(
@@ -133,7 +153,7 @@ class Detect:
     ) -> list[Refusal]:
         """Take security events in log order; each is handled at once. As `fold_tasks`."""
         refused: list[Refusal] = []
-        clock, threats = self._parts.security, self._parts.threats
+        clock, threats = self._security, self._threats
         times = zip(events, offsets.tolist(), timestamps.tolist(), strict=True)
         for place, (event, offset, stamp) in enumerate(times):
             refusal = self._refusal(place, event, stamp)
@@ -151,7 +171,7 @@ class Detect:
 
     def quiet(self, clock: int) -> None:
         """Let security lives end that were quiet by this clock: no event before it is to come."""
-        self._report(self._parts.threats.quiet(clock))
+        self._report(self._threats.quiet(clock))
 
     def idle(self, wall_ms: int) -> None:
         """Let the clocks follow the wall clock, because all topics are read to their ends.
@@ -159,19 +179,14 @@ class Detect:
         Each stays behind the wall by the lag of the record that set it. What that causes carries
         the reason IDLE.
         """
-        tasks, security = self._parts.tasks, self._parts.security
-        if tasks.now is not None and wall_ms - tasks.lag > tasks.now:
-            until = wall_ms - tasks.lag
-            # Within a tick nothing can tell the difference: not worth a state record.
-            self._dirty |= until // SHORT > tasks.now // SHORT
-            self._sweep(NOTHING, tasks.now, until, TransitionReason.IDLE)
-            tasks.move(until)
-            self._report(self._parts.limit.quiet(until), TransitionReason.IDLE)
+        self._tasks.idle(wall_ms)
+        self._collect()
+        security = self._security
         if security.now is not None and wall_ms - security.lag > security.now:
             until = wall_ms - security.lag
             self._dirty |= until // HOUR > security.now // HOUR
             security.move(until)
-            self._report(self._parts.threats.quiet(until), TransitionReason.IDLE)
+            self._report(self._threats.quiet(until), TransitionReason.IDLE)
 
     # -- state -------------------------------------------------------------------------------
 
@@ -191,53 +206,12 @@ class Detect:
 
     # -- inside ------------------------------------------------------------------------------
 
-    def _take(self, records: Records, piece: Piece) -> None:
-        """Evaluate the ticks up to the last admitted event of a piece, and fold its events."""
-        if not len(piece.take):
-            return
-        whole = len(piece.take) == len(records.events)
-        events = records.events if whole else records.events.take(piece.take)
-        offsets = records.offsets if whole else records.offsets[piece.take]
-        batch = Batch(
-            agents=piece.rows.agent,
-            tasks=piece.rows.task,
-            outcomes=events.outcome.astype(np.int64),
-            events=events.occurred_at,
-            clocks=piece.clocks,
-            offsets=offsets,
-            sums=[
-                events.cost_micro,
-                events.duration_us,
-                events.input_tokens,
-                events.output_tokens,
-                events.cached_tokens,
-            ],
-        )
-        clock, until = self._parts.tasks, int(piece.clocks[-1])
-        after = int(piece.clocks[0]) if clock.now is None else clock.now
-        self._parts.ledger.reserve()
-        self._parts.ledger.reached.note(piece.clocks, offsets)
-        self._sweep(batch, after, until)
-        setter = batch.seen(until)
-        place = int(piece.take[setter])
-        clock.move(until, int(batch.events[setter]), int(records.stamps[place]))
-        self._dirty = True
-
-    def _move(self, until: int, records: Records, place: int) -> None:
-        """Let the clock go where the admitted event at `place` moves it, without the event yet."""
-        clock = self._parts.tasks
-        self._sweep(NOTHING, until if clock.now is None else clock.now, until)
-        clock.move(until, int(records.events.occurred_at[place]), int(records.stamps[place]))
-        self._report(self._parts.limit.quiet(until))
-        self._dirty = True
-
-    def _sweep(
-        self, batch: Batch, after: int, until: int, reason: TransitionReason | None = None
-    ) -> None:
-        sweep = Sweep(self._parts.ledger, batch, after, until)
-        sweep.run()
-        self._windows += sweep.windows
-        self._report([self._finding(one) for one in sweep.happened], reason)
+    def _collect(self) -> None:
+        """Take over what came of the tasks, behind what was there."""
+        self._dirty |= self._tasks.dirty
+        findings, windows = self._tasks.drain()
+        self._findings += findings
+        self._windows += windows
 
     def _finding(self, one: Happened) -> Finding:
         return rate_finding(
@@ -254,7 +228,7 @@ class Detect:
             self._dirty = True
 
     def _refusal(self, place: int, event: SecurityEvent, stamp: int) -> Refusal | None:
-        at, now, threats = event.occurred_at, self._parts.security.now, self._parts.threats
+        at, now, threats = event.occurred_at, self._security.now, self._threats
         if at > stamp + AHEAD:
             return Refusal(place, DeadLetterReason.FUTURE, future_detail(at, stamp))
         if now is not None and at < now // HOUR * HOUR - RETENTION:

@@ -1,8 +1,8 @@
 """A rate rule over many agents and ticks at once: counts per window, judged, then lived through.
 
 Between two folds the counts of a window at a tick are those of the panes plus those of the records
-that came since; each adds one from the tick that sees it until the tick whose window has left its
-pane behind. So all ticks of an hour cost a running sum, not a loop.
+that came since; each adds its weight from the tick that sees it until the tick whose window has
+left its pane behind. So all ticks of an hour cost a running sum, not a loop.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from streams.arms import LONG_STEP, SHORT_STEP, RiseArm
+from streams.cells import added
 from streams.durations import HOUR
 from streams.findings import Sample
 from streams.history import COUNTED, History
 from streams.lives import Grid, Lives
+from streams.surge import SurgeArm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,12 +46,14 @@ class Tail(NamedTuple):
         outcomes: int64[n].
         events: int64[n], event times, ms.
         clocks: int64[n], the clock after each.
+        weights: int64[n], how many events each stands for; None for 1 each.
     """
 
     agents: I64
     outcomes: I64
     events: I64
     clocks: I64
+    weights: I64 | None = None
 
 
 class Touched(NamedTuple):
@@ -173,11 +177,12 @@ class RateEvaluation:
     def _waking(self, arm: int, rows: I64, chunk: Chunk) -> I64:
         """Return which of the rows, all with the arm idle, have a tick that wakes it."""
         spec = self.rule.arms[arm]
-        if isinstance(spec, RiseArm):
+        if isinstance(spec, RiseArm | SurgeArm):
             rows = self._with_hits(spec, rows, chunk)
         ticks = chunk.ticks[spec.step_ms]
         awake: list[I64] = []
-        size = max(1, _CELLS // len(ticks))
+        hours = spec.window_ms // HOUR + 1 if isinstance(spec, SurgeArm) and spec.by_hour else 1
+        size = max(1, _CELLS // (len(ticks) * hours))
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
             judged = self._judge(arm, some, chunk, ticks)
@@ -185,7 +190,7 @@ class RateEvaluation:
             awake.append(some[wakes.any(axis=1)])
         return np.concatenate(awake) if awake else rows[:0]
 
-    def _with_hits(self, arm: RiseArm, rows: I64, chunk: Chunk) -> I64:
+    def _with_hits(self, arm: RiseArm | SurgeArm, rows: I64, chunk: Chunk) -> I64:
         """Return which rows have the hits to fire in all windows together: most have not."""
         if not len(rows):
             return rows
@@ -193,8 +198,9 @@ class RateEvaluation:
         begin, number = int(first[0]), int(last[-1] - first[0])
         hits = self._panes[arm.pane_ms].column(rows, begin, number, self._column).sum(axis=1)
         tail = chunk.tail
-        new = tail.agents[tail.outcomes == self._column]
-        hits = hits + np.bincount(new, minlength=len(chunk.born))[rows]
+        new = tail.outcomes == self._column
+        weights = None if tail.weights is None else tail.weights[new]
+        hits = hits + added(tail.agents[new], weights, len(chunk.born))[rows]
         found: I64 = rows[hits >= arm.min_hits]
         return found
 
@@ -203,9 +209,14 @@ class RateEvaluation:
     def _judge(self, arm: int, rows: I64, chunk: Chunk, ticks: I64) -> _Judged:
         spec = self.rule.arms[arm]
         usual = self.history.usual(rows, chunk.hour, chunk.born)
-        n, k = self._count(spec, rows, chunk, ticks)
         tau2 = None if spec.tau is None else usual.tau2[arm][:, None]
-        judgement = spec.judge(n, k, usual.baseline.column(), tau2)
+        if isinstance(spec, SurgeArm) and spec.by_hour:
+            hours, hits = self._count_hours(spec, rows, chunk, ticks)
+            judgement = spec.judge_hours(hours, hits, usual.baseline.column(), tau2)
+            n, k = hours.sum(axis=1), hits.sum(axis=1)
+        else:
+            n, k = self._count(spec, rows, chunk, ticks)
+            judgement = spec.judge(n, k, usual.baseline.column(), tau2)
         touched = _touched(chunk, spec.step_ms, rows, ticks)
         return _Judged(Grid(ticks, touched, judgement), n, k, usual)
 
@@ -224,21 +235,48 @@ class RateEvaluation:
         self, arm: Arm, rows: I64, chunk: Chunk, ticks: I64, into: tuple[I64, I64]
     ) -> None:
         """Add the records beyond the panes to the counts."""
-        tail = chunk.tail
-        if not len(tail.agents):
+        if not len(chunk.tail.agents):
             return
+        row, enter, leave = self._tail_spans(arm, rows, chunk, ticks)
+        counts = (row >= 0) & (enter < leave)
+        hits = counts & (chunk.tail.outcomes == self._column)
+        for mask, sums in ((counts, into[0]), (hits, into[1])):
+            weights = None if chunk.tail.weights is None else chunk.tail.weights[mask]
+            spans = _spans(row[mask], enter[mask], leave[mask], weights, sums.shape)
+            np.add(sums, spans, out=sums)
+
+    def _tail_spans(self, arm: Arm, rows: I64, chunk: Chunk, ticks: I64) -> tuple[I64, I64, I64]:
+        """Return of each tail record its place in `rows`, -1 for none, and the ticks that see it.
+
+        Those are [enter, leave), by index.
+        """
         first, last = _window(arm, ticks)
+        tail = chunk.tail
         panes = tail.events // arm.pane_ms
         place = np.full(len(chunk.born), -1, np.int64)
         place[rows] = np.arange(len(rows))
-        row = place[tail.agents]
         seen = np.searchsorted(ticks, tail.clocks, side="right")
         enter = np.maximum(seen, np.searchsorted(last, panes, side="right"))
-        leave = np.searchsorted(first, panes, side="right")
-        counts = (row >= 0) & (enter < leave)
-        hits = counts & (tail.outcomes == self._column)
-        for mask, sums in ((counts, into[0]), (hits, into[1])):
-            np.add(sums, _spans(row[mask], enter[mask], leave[mask], sums.shape), out=sums)
+        return place[tail.agents], enter, np.searchsorted(first, panes, side="right")
+
+    def _count_hours(self, arm: Arm, rows: I64, chunk: Chunk, ticks: I64) -> tuple[I64, I64]:
+        """Return the same as `_count` by hour: int64[r, hours, t], 0 outside the window."""
+        first, last = _window(arm, ticks)
+        begin, number = int(first[0]), int(last[-1] - first[0])
+        counts = self._panes[arm.pane_ms].counts(rows, begin, number).astype(np.int64)
+        pane = begin + np.arange(number)[:, None]
+        inside = (first <= pane) & (pane < last)  # [hours, t]
+        n = counts.sum(axis=-1)[:, :, None] * inside
+        k = counts[..., self._column][:, :, None] * inside
+        row, enter, leave = self._tail_spans(arm, rows, chunk, ticks)
+        hour = chunk.tail.events // arm.pane_ms - begin
+        held = (row >= 0) & (enter < leave)  # so that its hour is one of the window
+        for mask, sums in ((held, n), (held & (chunk.tail.outcomes == self._column), k)):
+            weights = None if chunk.tail.weights is None else chunk.tail.weights[mask]
+            cells, shape = row[mask] * number + hour[mask], (len(rows) * number, len(ticks))
+            spans = _spans(cells, enter[mask], leave[mask], weights, shape)
+            np.add(sums, spans.reshape(sums.shape), out=sums)
+        return n, k
 
     # -- living ------------------------------------------------------------------------------
 
@@ -305,12 +343,12 @@ def _windows(values: NDArray[np.int32], first: I64, last: I64) -> I64:
     return found
 
 
-def _spans(rows: I64, enter: I64, leave: I64, shape: tuple[int, ...]) -> I64:
+def _spans(rows: I64, enter: I64, leave: I64, weights: I64 | None, shape: tuple[int, ...]) -> I64:
     """Return, for each row and tick, how many spans [enter, leave) of the row hold the tick."""
     width = shape[1] + 1
     size = shape[0] * width
-    change = np.bincount(rows * width + enter, minlength=size)
-    change -= np.bincount(rows * width + leave, minlength=size)
+    change = added(rows * width + enter, weights, size)
+    change -= added(rows * width + leave, weights, size)
     found: I64 = change.reshape(-1, width).cumsum(axis=1)[:, :-1]
     return found
 

@@ -11,7 +11,14 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streams import stats
-from streams.reasons import EntityKind, Severity, Transition, TransitionReason
+from streams.reasons import (
+    EntityKind,
+    RetrainingAction,
+    RetrainingCause,
+    Severity,
+    Transition,
+    TransitionReason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +102,14 @@ class Finding:
     evidence_partition: int
     first_offset: int
     last_offset: int
+    operation: str | None = None
+    detail: str | None = None
+    change_ref: str | None = None
+    integrations: tuple[str, ...] = ()
+    retraining_cause: RetrainingCause = RetrainingCause.NONE
+    retraining_action: RetrainingAction = RetrainingAction.NONE
+    measure_names: tuple[str, ...] = ()
+    measure_values: tuple[float, ...] = ()
 
     @property
     def alert_id(self) -> str:
@@ -107,9 +122,11 @@ class Finding:
 
     def to_record(self) -> dict[str, Any]:
         """Return it as the Avro record, enums as their symbols."""
-        return {name: getattr(self, name) for name in _NAMES} | {
-            name: str(getattr(self, name)) for name in _ENUMS
-        }
+        return (
+            {name: getattr(self, name) for name in _NAMES}
+            | {name: str(getattr(self, name)) for name in _ENUMS}
+            | {name: list(getattr(self, name)) for name in _LISTS}
+        )
 
     @classmethod
     def partition_stopped(cls, partition: int, why: str, at: int) -> Finding:
@@ -156,6 +173,7 @@ class Finding:
             ValueError: a symbol is not known here.
         """
         values = {name: record[name] for name in _NAMES}
+        values |= {name: tuple(record[name]) for name in _LISTS}
         return cls(**values | {name: enum(record[name]) for name, enum in _ENUMS.items()})
 
 
@@ -165,7 +183,10 @@ _ENUMS = {
     "reason": TransitionReason,
     "severity": Severity,
     "entity_kind": EntityKind,
+    "retraining_cause": RetrainingCause,
+    "retraining_action": RetrainingAction,
 }
+_LISTS = ("integrations", "measure_names", "measure_values")
 
 
 def fingerprint(rule: str, kind: EntityKind, entity: Entity, part: str | None = None) -> str:

@@ -25,6 +25,7 @@ from streams.baseline import (
 from streams.columns import AUTOMATED, FAILED
 from streams.durations import DAY, HOUR, WEEK
 from streams.residuals import HOURS, Residuals
+from streams.surge import daily_baseline, day_windows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +96,8 @@ class History:
     def depth(self) -> int:
         """How long before the current hour the newest event lies that a baseline can see, ms."""
         pooled = self.rule.baseline.pooled
+        if self.rule.baseline.daily is not None:
+            return DAY
         return WEEK if pooled is None else min(WEEK, pooled.gap_ms)
 
     def reserve(self, rows: int) -> None:
@@ -176,6 +179,8 @@ class History:
         reach += [self.rule.arms[arm].window_ms for arm in self.residuals]
         if spec.pooled is not None:
             reach.append(spec.pooled.gap_ms + spec.pooled.span_ms)
+        if spec.daily is not None:
+            reach.append((spec.daily.days + 1) * DAY)
         first = (int(hours[0]) - max(reach)) // HOUR
         counts = self._hours.counts(rows, first, int(hours[-1]) // HOUR - first)
         total = np.zeros((len(rows), counts.shape[1] + 1), np.int64)
@@ -188,7 +193,10 @@ class History:
     def _baselines(self, rows: I64, hours: I64, born: I64, sums: _Sums) -> Baseline:
         """Return the baselines of rows as of some hours: arrays [rows, hours]."""
         spec = self.rule.baseline
-        windows = [week_windows(hour, spec) for hour in hours.tolist()]
+        if spec.daily is None:
+            windows = [week_windows(hour, spec) for hour in hours.tolist()]
+        else:
+            windows = [day_windows(hour, spec.daily.days) for hour in hours.tolist()]
         starts = np.concatenate([window[0] for window in windows])
         ends = np.concatenate([window[1] for window in windows])
         total, hits = sums.between(starts, ends)
@@ -196,15 +204,19 @@ class History:
         tainted = self._lives.tainted(starts, ends, len(born))[rows]
         ok = usable(starts, born[rows], relearned, tainted)
         pooled_total, pooled_hits = self._pooled(rows, hours, sums)
+        each = (len(rows) * len(hours), -1)
         counts = Counts(
-            total=total.reshape(-1, spec.weeks),
-            hits=hits.reshape(-1, spec.weeks),
-            usable=ok.reshape(-1, spec.weeks),
+            total=total.reshape(each),
+            hits=hits.reshape(each),
+            usable=ok.reshape(each),
             pooled_total=pooled_total.reshape(-1),
             pooled_hits=pooled_hits.reshape(-1),
             relearned=np.repeat(relearned > NEVER, len(hours)),
         )
-        found = baseline(spec, counts)
+        if spec.daily is None:
+            found = baseline(spec, counts)
+        else:
+            found = daily_baseline(spec, spec.daily, counts)
         shape = (len(rows), len(hours))
         return Baseline(
             p0=found.p0.reshape(shape),

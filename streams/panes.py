@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streams.late import Late
+
     I64 = NDArray[np.int64]
     I32 = NDArray[np.int32]
 
 T = TypeVar("T", bound=np.generic)
 
 OUTCOMES = 4
-"""Counts of a pane, in the order of the outcome codes of `streams.columns`."""
+"""Counts of a pane of outcomes, in the order of the codes of `streams.columns`."""
 
 BUCKET = 256
 """Rows that share a state record of a pane."""
-
 
 _NOBODY = int(np.iinfo(np.int64).min)
 """Owner of a ring slot that holds no block."""
@@ -49,7 +50,7 @@ class PaneRows(NamedTuple):
 
     Attributes:
         rows: int64[r], ascending.
-        counts: int64[r, 4].
+        counts: int64[r, counts].
         sums: int64[r, sums].
         revision: int64[r], how often the pane was published.
         changed: bool[r], whether it changed since.
@@ -70,19 +71,28 @@ class Panes:
         span: panes in a block.
         blocks: blocks of a row that can exist at a time: retention, and one for each end.
         sums: int64 columns beside the counts.
+        counts: how many counts a pane has.
         published: whether revisions and changes are kept too.
     """
 
     def __init__(
-        self, width: int, span: int, blocks: int, sums: int = 0, *, published: bool = False
+        self,
+        width: int,
+        span: int,
+        blocks: int,
+        sums: int = 0,
+        *,
+        counts: int = OUTCOMES,
+        published: bool = False,
     ) -> None:
         self.width = width
+        self._outcomes = counts
         self._span = span
         self._ring = blocks
         self._published = published
         self._index = np.zeros((0, blocks), np.int32)
         self._owner = np.full(blocks, _NOBODY, np.int64)  # which block of time a ring slot holds
-        self._counts = np.zeros(span * OUTCOMES, np.int32)
+        self._counts = np.zeros(span * counts, np.int32)
         self._sums = np.zeros((span, sums), np.int64)
         self._revision = np.zeros(span if published else 0, np.uint16)
         self._changed = np.zeros(span if published else 0, np.bool_)
@@ -90,28 +100,37 @@ class Panes:
         self._used = 1
         self._dirty = np.zeros((blocks * span, 0), np.bool_)
         self._stored = np.zeros((blocks * span, 0), np.bool_)
-        self._ones = np.ones(0, np.int32)
         self._is_dirty = False
+        self.late: list[Late] = []  # caches of sums, told of every addition
 
     # -- adding ------------------------------------------------------------------------------
 
-    def add(self, rows: I64, panes: I64, outcomes: I64, sums: Sequence[I64] = ()) -> None:
-        """Add one event a row.
+    def add(
+        self,
+        rows: I64,
+        panes: I64,
+        outcomes: I64,
+        sums: Sequence[I64] = (),
+        weights: I64 | None = None,
+    ) -> None:
+        """Add events.
 
         Args:
             rows: int64[n], rows below the reserved number.
             panes: int64[n], number of the pane: event time // width.
             outcomes: int64[n], which count rises.
             sums: int64[n] for each sum.
+            weights: int64[n], at least 1, by how much the count rises; None for 1 each.
         """
         cells = self._cells(rows, panes)
-        if len(self._ones) < len(rows):
-            self._ones = np.ones(len(rows) * 2, np.int32)
-        np.add.at(self._counts, cells * OUTCOMES + outcomes, self._ones[: len(rows)])
+        rise = np.ones(len(rows), np.int32) if weights is None else weights.astype(np.int32)
+        np.add.at(self._counts, cells * self._outcomes + outcomes, rise)
         for column, values in enumerate(sums):
             np.add.at(self._sums[:, column], cells, values)
         if self._published:
             self._changed[cells] = True
+        for late in self.late:
+            late.see(rows, panes)
 
     def reserve(self, rows: int) -> None:
         """Make room for rows 0 … rows - 1."""
@@ -181,7 +200,7 @@ class Panes:
         taken = np.array([*reused, *fresh], np.int32)
         for block in reused:
             cells = slice(block * self._span, (block + 1) * self._span)
-            self._counts.reshape(-1, OUTCOMES)[cells] = 0
+            self._counts.reshape(-1, self._outcomes)[cells] = 0
             self._sums[cells] = 0
             self._revision[cells] = 0
             self._changed[cells] = False
@@ -193,7 +212,7 @@ class Panes:
             return
         # Doubling a large pool would waste half of it: a quarter more is enough to be linear.
         cells = max(blocks, 64, have + have // 4) * self._span
-        self._counts = _grown(self._counts, cells * OUTCOMES)
+        self._counts = _grown(self._counts, cells * self._outcomes)
         self._sums = _grown(self._sums, cells)
         if self._published:
             self._revision = _grown(self._revision, cells)
@@ -202,7 +221,7 @@ class Panes:
     # -- reading -----------------------------------------------------------------------------
 
     def counts(self, rows: I64, first: int, number: int) -> I32:
-        """Return int32[rows, number, 4], the counts of consecutive panes; 0 where nothing was.
+        """Return int32[rows, number, counts], the counts of consecutive panes; 0 where nothing was.
 
         Args:
             rows: int64[r].
@@ -213,19 +232,28 @@ class Panes:
         if number * 4 <= len(blocks) * self._span:
             panes = np.arange(first, first + number)
             cells = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
-            few: I32 = self._counts.reshape(-1, OUTCOMES)[cells + panes % self._span]
+            few: I32 = self._counts.reshape(-1, self._outcomes)[cells + panes % self._span]
             return few
-        whole: I32 = self._counts.reshape(-1, self._span, OUTCOMES)[ids]
+        whole: I32 = self._counts.reshape(-1, self._span, self._outcomes)[ids]
         skip = first - int(blocks[0]) * self._span
-        return whole.reshape(len(rows), -1, OUTCOMES)[:, skip : skip + number]
+        return whole.reshape(len(rows), -1, self._outcomes)[:, skip : skip + number]
 
     def column(self, rows: I64, first: int, number: int, outcome: int) -> I32:
         """Return int32[rows, number]: one of the counts; see `counts`."""
+        cells = self._consecutive(rows, first, number)
+        found: I32 = self._counts[cells * self._outcomes + outcome]
+        return found
+
+    def sums(self, rows: I64, first: int, number: int) -> I64:
+        """Return int64[rows, number, sums]: the sums of consecutive panes; see `counts`."""
+        found: I64 = self._sums[self._consecutive(rows, first, number)]
+        return found
+
+    def _consecutive(self, rows: I64, first: int, number: int) -> I64:
         blocks, ids = self._blocks(rows, first, number)
         panes = np.arange(first, first + number)
-        cells = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
-        found: I32 = self._counts[(cells + panes % self._span) * OUTCOMES + outcome]
-        return found
+        starts = ids[:, panes // self._span - blocks[0]].astype(np.int64) * self._span
+        return starts + panes % self._span
 
     def _blocks(self, rows: I64, first: int, number: int) -> tuple[I64, I32]:
         blocks = np.arange(first // self._span, (first + number - 1) // self._span + 1)
@@ -235,9 +263,9 @@ class Panes:
         return blocks, ids
 
     def values(self, rows: I64, panes: I64) -> tuple[I64, I64]:
-        """Return counts int64[r, 4] and sums int64[r, sums] of single panes."""
+        """Return counts int64[r, counts] and sums int64[r, sums] of single panes."""
         cells = self._existing(rows, panes)
-        return self._counts.reshape(-1, OUTCOMES)[cells].astype(np.int64), self._sums[cells]
+        return self._counts.reshape(-1, self._outcomes)[cells].astype(np.int64), self._sums[cells]
 
     def alive(self, rows: int) -> NDArray[np.bool_]:
         """Return bool[rows]: whether a row has any pane."""
@@ -315,12 +343,12 @@ class Panes:
         pane = key.start // self.width
         rows = np.arange(key.bucket * BUCKET, min((key.bucket + 1) * BUCKET, len(self._index)))
         cells = self._existing(rows, np.full(len(rows), pane))
-        keep = self._counts.reshape(-1, OUTCOMES)[cells].any(axis=1)
+        keep = self._counts.reshape(-1, self._outcomes)[cells].any(axis=1)
         rows, cells = rows[keep], cells[keep]
         none = np.zeros(len(rows), np.int64)
         return PaneRows(
             rows=rows,
-            counts=self._counts.reshape(-1, OUTCOMES)[cells].astype(np.int64),
+            counts=self._counts.reshape(-1, self._outcomes)[cells].astype(np.int64),
             sums=self._sums[cells],
             revision=self._revision[cells].astype(np.int64) if self._published else none,
             changed=self._changed[cells] if self._published else none.astype(np.bool_),
@@ -331,7 +359,7 @@ class Panes:
         if not len(stored.rows):
             return
         cells = self._cells(stored.rows, np.full(len(stored.rows), start // self.width))
-        np.add.at(self._counts.reshape(-1, OUTCOMES), cells, stored.counts.astype(np.int32))
+        np.add.at(self._counts.reshape(-1, self._outcomes), cells, stored.counts.astype(np.int32))
         if self._sums.shape[1]:
             self._sums[cells] += stored.sums
         if self._published:

@@ -226,10 +226,19 @@ class SeriesLimitLife:
         topic: topic of the refused records, for the evidence.
         partition: the partition.
         max_series: the bound that refuses.
+        part: which series of the partition, where not those of tasks.
     """
 
-    def __init__(self, rule: SeriesLimitRule, topic: str, partition: int, max_series: int) -> None:
+    def __init__(
+        self,
+        rule: SeriesLimitRule,
+        topic: str,
+        partition: int,
+        max_series: int,
+        part: str | None = None,
+    ) -> None:
         self._rule = rule
+        self.part = part
         self._reporter = _Reporter(
             rule, EntityKind.PARTITION, TransitionReason.SERIES_LIMIT, topic, partition
         )
@@ -272,7 +281,7 @@ class SeriesLimitLife:
     def _finding(self, transition: Transition, at: int) -> Finding:
         bound = float(self._max_series)
         step = _Step(transition, at, self._rule.severity, self._rule.page, threshold=bound)
-        return self._reporter.report(self._entity, None, self._life, step)
+        return self._reporter.report(self._entity, self.part, self._life, step)
 
 
 class _Step(NamedTuple):
@@ -298,7 +307,8 @@ class _Reporter:
         mark = fingerprint(self.rule.name, self.entity_kind, entity, kind)
         alert = alert_id(mark, life.started_at)
         # Several events can have one time: the offset tells their findings apart.
-        offset = None if resolved or kind is None else life.last_offset
+        counted = kind is None or self.entity_kind is EntityKind.PARTITION
+        offset = None if resolved or counted else life.last_offset
         return Finding(
             finding_id=finding_id(alert, step.transition, step.at, offset),
             fingerprint=mark,

@@ -1,4 +1,4 @@
-"""Which series there are: agents and the task types they run, as dense row numbers.
+"""Which series there are: agents, the task types they run and the models, as dense row numbers.
 
 Panes, lives and residuals are arrays over rows. Rows are given in log order, the smallest free one
 first, so that the same log makes the same rows however it was cut into batches.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import repeat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streams.columns import DictColumn, TaskColumns
+    from streams.columns import DictColumn
 
     I64 = NDArray[np.int64]
+
+_Kind = tuple[str | None, str | None]  # task type with model
 
 MISSING = -1
 """Row of a series that does not exist."""
@@ -28,7 +30,7 @@ UNBORN = int(np.iinfo(np.int64).max)
 """First hour of an agent without an event."""
 
 _DENSE = 1 << 20  # a table of so many flags is cheaper than sorting
-_TYPES = 1 << 31  # task type numbers fit below, agent rows above
+_KINDS = 1 << 31  # numbers of task type with model fit below, agent rows above
 
 
 class Agent(NamedTuple):
@@ -43,6 +45,27 @@ class Task(NamedTuple):
 
     agent: int
     task_type: str
+    model: str | None = None
+
+
+class Named(Protocol):
+    """Columns that name the series of events."""
+
+    @property
+    def tenant(self) -> DictColumn:
+        """Tenant of each event."""
+
+    @property
+    def agent(self) -> DictColumn:
+        """Agent of each."""
+
+    @property
+    def task_type(self) -> DictColumn:
+        """Task type of each."""
+
+    @property
+    def model(self) -> DictColumn:
+        """Model of each."""
 
 
 class Rows(NamedTuple):
@@ -101,7 +124,7 @@ class Series:
         self.dirty_tasks: set[int] = set()
         self._agent_slots, self._task_slots = Slots(), Slots()
         self._by_tenant: dict[str | None, dict[str | None, int]] = {}
-        self._types: dict[str | None, int] = {}
+        self._kinds: dict[_Kind, int] = {}
         self._youngest = 0  # no agent was born later
         self._pairs = _Pairs()
 
@@ -120,13 +143,28 @@ class Series:
 
     # -- finding -----------------------------------------------------------------------------
 
-    def find(self, events: TaskColumns) -> Rows:
+    def find(self, events: Named) -> Rows:
         """Return the rows of events, MISSING where the series is new."""
         agent = self._find_agents(events.tenant, events.agent)
-        types = _codes(events.task_type, self._types)
-        # A missing agent or type makes a key that is negative or of another agent's last type,
+        kinds = self._find_kinds(events.task_type, events.model)
+        # A missing agent or kind makes a key that is negative or of another agent's last kind,
         # a number far beyond all that exist.
-        return Rows(agent, self._pairs.find(agent * _TYPES + types))
+        return Rows(agent, self._pairs.find(agent * _KINDS + kinds))
+
+    def _find_kinds(self, types: DictColumn, models: DictColumn) -> I64:
+        """Return the number of each event's task type with its model."""
+        if len(models.values) == 1:
+            model = models.values[0]
+            kinds = {name: self._kinds.get((name, model), MISSING) for name in types.values}
+            return _codes(types, kinds)
+        pairs = types.codes.astype(np.int64) * len(models.values) + models.codes
+        distinct, inverse = _distinct(pairs, len(types.values) * len(models.values))
+        whats, whichs = divmod(distinct, max(1, len(models.values)))
+        numbers = [
+            self._kinds.get((types.values[what], models.values[which]), MISSING)
+            for what, which in zip(whats.tolist(), whichs.tolist(), strict=True)
+        ]
+        return np.array(numbers, np.int64)[inverse]
 
     def _find_agents(self, tenant: DictColumn, agent: DictColumn) -> I64:
         if len(tenant.values) == 1:
@@ -140,37 +178,48 @@ class Series:
         ]
         return np.array(rows, np.int64)[inverse]
 
-    def needed(self, agent: Agent, task_type: str) -> int:
+    def row(self, agent: Agent) -> int:
+        """Return the row of an agent, MISSING where it has none."""
+        return self._by_tenant.get(agent.tenant, {}).get(agent.agent_id, MISSING)
+
+    def needed(self, agent: Agent, task_type: str, model: str | None = None) -> int:
         """Return how many rows an event would add: 0, 1 or 2."""
         row = self._by_tenant.get(agent.tenant, {}).get(agent.agent_id, MISSING)
         if row == MISSING:
             return 2
-        kind = self._types.get(task_type, MISSING)
-        return int(kind == MISSING or self._pairs.get(row * _TYPES + kind) == MISSING)
+        kind = self._kinds.get((task_type, model), MISSING)
+        return int(kind == MISSING or self._pairs.get(row * _KINDS + kind) == MISSING)
 
-    def fits(self, series: Iterable[tuple[Agent, str]]) -> bool:
+    def rows(self, agent: Agent, task_type: str, model: str | None = None) -> tuple[int, int]:
+        """Return the rows of an agent and of its series, MISSING where there is none."""
+        row = self._by_tenant.get(agent.tenant, {}).get(agent.agent_id, MISSING)
+        kind = self._kinds.get((task_type, model), MISSING)
+        known = MISSING not in {row, kind}
+        return row, self._pairs.get(row * _KINDS + kind) if known else MISSING
+
+    def fits(self, series: Iterable[tuple[Agent, str, str | None]]) -> bool:
         """Return whether there is room for distinct series, all of them new."""
         added = list(series)
         agents = {
             agent
-            for agent, _ in added
+            for agent, *_ in added
             if agent.agent_id not in self._by_tenant.get(agent.tenant, {})
         }
         return len(self) + len(added) + len(agents) <= self.bound
 
     # -- adding and releasing ----------------------------------------------------------------
 
-    def add(self, agent: Agent, task_type: str) -> None:
+    def add(self, agent: Agent, task_type: str, model: str | None = None) -> None:
         """Make the rows of a series where they are missing."""
         row = self._by_tenant.get(agent.tenant, {}).get(agent.agent_id, MISSING)
         if row == MISSING:
             row = self._agent_slots.take()
             self._put_agent(row, agent, UNBORN)
             self.dirty_agents.add(row)
-        kind = self._types.setdefault(task_type, len(self._types))
-        if self._pairs.get(row * _TYPES + kind) == MISSING:
+        kind = self._kinds.setdefault((task_type, model), len(self._kinds))
+        if self._pairs.get(row * _KINDS + kind) == MISSING:
             task = self._task_slots.take()
-            self._put_task(task, Task(row, task_type))
+            self._put_task(task, Task(row, task_type, model))
             self.dirty_tasks.add(task)
 
     def bear(self, rows: I64, hours: I64) -> None:
@@ -223,12 +272,12 @@ class Series:
 
     def _put_task(self, row: int, task: Task) -> None:
         self.tasks[row] = task
-        kind = self._types.setdefault(task.task_type, len(self._types))
-        self._pairs.put(task.agent * _TYPES + kind, row)
+        kind = self._kinds.setdefault((task.task_type, task.model), len(self._kinds))
+        self._pairs.put(task.agent * _KINDS + kind, row)
 
     def _index_tasks(self) -> None:
         """Build the index anew: a hash table with linear probing does not forget."""
-        self._types, self._pairs = {}, _Pairs()
+        self._kinds, self._pairs = {}, _Pairs()
         for row, task in self.tasks.items():
             self._put_task(row, task)
 
