@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from streams.catalog import SchemaCatalog
+from streams.detect_stage import ROLES, DetectCore
 from streams.frames import FramesError, wait_for_frames
+from streams.incident_stage import IncidentsCore
 from streams.metrics import Metrics, MetricsError
 from streams.provision import TopicsError
+from streams.retraining import RetrainingDesk
+from streams.rollup_stage import RollUpCore
 from streams.rules import RuleSet
 from streams.stage import Stage
-from streams.stages import DetectCore, IncidentsCore
+from streams.topics import DETECT_INPUTS
 from streams.worker import configure_logging, serve, wait_for_broker
 
 if TYPE_CHECKING:
@@ -29,29 +33,38 @@ log = structlog.get_logger(__name__)
 def dataflow(settings: Settings, rules: RuleSet, catalog: SchemaCatalog) -> tuple[Stage, ...]:
     """Return the stages: which topics each reads, where its state lives, what it writes."""
     topic, partitions = settings.topic, settings.partitions
+    inputs = tuple(map(topic, DETECT_INPUTS))
     return (
         Stage(
             name="detect",
-            topics=tuple(
-                map(
-                    topic,
-                    ("tasks", "calls", "security", "reviews", "changes", "queues", "profiles"),
-                )
+            topics=inputs,
+            reads=tuple(map(topic, ROLES)),
+            writes=tuple(
+                map(topic, ("findings", "windows", "partials", "training-signals", "dead-letters"))
             ),
-            reads=(topic("tasks"), topic("security")),
-            writes=(topic("findings"), topic("windows"), topic("dead-letters")),
             state_topic=topic("state"),
             partitions=partitions,
             make_core=lambda partition: DetectCore(settings, rules, partition, catalog),
         ),
         Stage(
+            name="rollup",
+            topics=(topic("partials"),),
+            reads=(topic("partials"),),
+            writes=(topic("findings"), topic("windows"), topic("dead-letters")),
+            state_topic=topic("rollup-state"),
+            partitions=partitions,
+            make_core=lambda partition: RollUpCore(settings, rules, partition, catalog),
+        ),
+        Stage(
             name="incidents",
             topics=(topic("findings"), topic("controls")),
-            reads=(topic("findings"),),
-            writes=(topic("alerts"), topic("dead-letters")),
+            reads=(topic("findings"), topic("controls")),
+            writes=tuple(map(topic, ("alerts", "open-alerts", "retraining", "dead-letters"))),
             state_topic=topic("incidents-state"),
             partitions=1,
-            make_core=lambda partition: IncidentsCore(settings, partition, catalog),
+            make_core=lambda partition: IncidentsCore(
+                settings, rules, partition, catalog, RetrainingDesk()
+            ),
         ),
     )
 

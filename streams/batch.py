@@ -74,6 +74,21 @@ class FetchedBatch:
             headers=self.headers[first:],
         )
 
+    def end_at(self, offset: int) -> FetchedBatch:
+        """Return this batch without the records from `offset` on."""
+        if offset >= self.next_offset:
+            return self
+        last = int(self.offsets.searchsorted(offset))
+        return replace(
+            self,
+            next_offset=offset,
+            offsets=self.offsets[:last],
+            timestamps=self.timestamps[:last],
+            keys=self.keys[:last],
+            values=self.values[:last],
+            headers=self.headers[:last],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:

@@ -1,8 +1,9 @@
-"""What waits in front of a unit: batches of a topic whose schema must be looked up first.
+"""What waits in front of a unit: batches of a topic that cannot be folded yet, or not in one go.
 
-Order within a topic is kept: while one batch waits, the batches behind it wait too. Other topics of
-the unit go on. After a moment the partition is paused, so what waits here is no more than what was
-on its way; it is in memory only, and read again if the unit closes.
+Either a schema must be looked up first, or another topic of the unit must be read further. Order
+within a topic is kept: while one batch waits, the batches behind it wait too. Other topics of the
+unit go on. After a moment the partition is paused, so what waits here is no more than what was on
+its way; it is in memory only, and read again if the unit closes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from streams.reasons import HoldReason
 
@@ -22,7 +23,22 @@ if TYPE_CHECKING:
     from streams.batch import FetchedBatch
     from streams.stage import Surroundings
 
-    Fold = Callable[[FetchedBatch, bool], Collection[bytes]]
+    class Folded(Protocol):
+        """What became of a batch."""
+
+        @property
+        def missing(self) -> Collection[bytes]:
+            """Frames to look up first."""
+
+        @property
+        def rest(self) -> FetchedBatch | None:
+            """What is still to be folded; None for nothing."""
+
+        @property
+        def more(self) -> bool:
+            """Whether the rest can be folded at once."""
+
+    Fold = Callable[[FetchedBatch, bool], Folded]
 
 PATIENCE = 0.25
 """Seconds a look-up may take before the partition is paused."""
@@ -36,7 +52,7 @@ class Hold:
     Args:
         tp: the partition.
         around: whom to ask, and the flow to pause.
-        fold: folds a batch, or returns the frames to look up first; True = they were looked up.
+        fold: folds a batch, or what can be folded of it; True = frames were looked up.
         fail: told when that cannot go on.
     """
 
@@ -50,6 +66,7 @@ class Hold:
         self._batches: deque[FetchedBatch] = deque()
         self._task: asyncio.Task[None] | None = None
         self._paused = False
+        self._nudged = asyncio.Event()
 
     @property
     def waiting(self) -> bool:
@@ -61,6 +78,10 @@ class Hold:
         self._batches.append(batch)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._release(missing), name=f"hold {self._tp}")
+
+    def nudge(self) -> None:
+        """Try again: another topic may have been read further."""
+        self._nudged.set()
 
     async def drop(self) -> None:
         """Forget what waits: it will be read again."""
@@ -90,11 +111,32 @@ class Hold:
             if looked_up := bool(missing):
                 await self._look_up(missing)
             await self._around.right_of_way.fold()
-            missing = self._fold(self._batches[0], looked_up)
-            if missing:
-                continue
-            self._batches.popleft()
+            self._nudged.clear()
+            found = self._fold(self._batches[0], looked_up)
+            missing = found.missing
+            if found.rest is not None:
+                self._batches[0] = found.rest
+                if found.more:
+                    await self._around.right_of_way.pass_by()
+                elif not missing:
+                    await self._wait_for_turn()
+            else:
+                self._batches.popleft()
             await asyncio.sleep(0)  # others on this loop wait no longer than for one batch
+
+    async def _wait_for_turn(self) -> None:
+        """Wait until another topic was folded, or for a while: its end may have been reached."""
+        held = self._around.metrics.held.labels(HoldReason.ORDER)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._nudged.wait()
+        except TimeoutError:
+            held.inc()
+            try:
+                await self._pause()
+                await self._nudged.wait()
+            finally:
+                held.dec()
 
     async def _look_up(self, missing: Collection[bytes]) -> None:
         asking = asyncio.create_task(self._around.catalog.look_up(missing))

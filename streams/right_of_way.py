@@ -42,6 +42,17 @@ class RightOfWay:
             del self._began[mark]
             self._ended.set()
 
+    async def pass_by(self) -> None:
+        """Return once the commits under way now have ended; those begun later wait for nobody.
+
+        For who folds long batches part by part: a commit needs many turns, each of which would last
+        as long as a part.
+        """
+        under_way = set(self._began)
+        while under_way & self._began.keys():
+            self._ended.clear()
+            await self._ended.wait()
+
     async def fold(self) -> None:
         """Return once no commit lasts too long."""
         while self._began and self._clock() - min(self._began.values()) > self._patience:

@@ -67,6 +67,20 @@ class Core(Protocol):
     def restore(self, records: Mapping[bytes, bytes]) -> None:
         """Take over a stored state (newest value of each key)."""
 
+    def ready(self, batch: FetchedBatch, caught_up: Mapping[str, float]) -> bool:
+        """Return whether other topics were read as far as this batch needs.
+
+        Args:
+            batch: the next one of its topic.
+            caught_up: topics read to their end, as of a fetch answered at that time.
+        """
+
+    def part(self, batch: FetchedBatch) -> FetchedBatch:
+        """Return the first part of a batch that is ready: as much as is folded in one go.
+
+        What waits for the loop, epochs above all, must not wait for long.
+        """
+
     def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
         """Fold one batch; refused records become outputs.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from aiokafka.errors import OffsetOutOfRangeError
@@ -76,6 +76,22 @@ class BatchVerdict(StrEnum):
     DUPLICATE = "DUPLICATE"
     GAP = "GAP"
     FAILED = "FAILED"
+
+
+class Taken(NamedTuple):
+    """What became of a batch that was offered.
+
+    Attributes:
+        verdict: on it, or on its first part.
+        missing: frames to look up first.
+        rest: what is still to be folded of it; None for nothing.
+        more: whether the rest can be folded at once, when others had their turn.
+    """
+
+    verdict: BatchVerdict
+    missing: Collection[bytes] = ()
+    rest: FetchedBatch | None = None
+    more: bool = False
 
 
 class UnitStoppedError(Exception):
@@ -325,36 +341,39 @@ class Unit:
         if hold.waiting and self.status is UnitStatus.OPEN:
             hold.put(batch)
             return BatchVerdict.HELD
-        verdict, missing = self._take(batch, final=False)
-        if missing:
-            hold.put(batch, missing)
-        return verdict
+        taken = self._take(batch, final=False)
+        if taken.rest is not None:
+            hold.put(taken.rest, taken.missing)
+        return taken.verdict
 
-    def _fold_held(self, batch: FetchedBatch, final: bool) -> Collection[bytes]:
-        _, missing = self._take(batch, final=final)
-        return missing
+    def _fold_held(self, batch: FetchedBatch, final: bool) -> Taken:
+        return self._take(batch, final=final)
 
-    def _take(self, batch: FetchedBatch, *, final: bool) -> tuple[BatchVerdict, Collection[bytes]]:
-        """Fold `batch` if it continues this unit's position; also return what is to look up."""
+    def _take(self, batch: FetchedBatch, *, final: bool) -> Taken:
+        """Fold `batch`, or its first part, if it continues this unit's position."""
         core = self._core
         if self.status is not UnitStatus.OPEN or core is None:
-            return BatchVerdict.NOT_OPEN, ()
+            return Taken(BatchVerdict.NOT_OPEN)
         if self._around.failpoints.guards(Guard.INCARNATIONS):
             if (verdict := self._misfit(batch)) is not None:
-                return verdict, ()
+                return Taken(verdict)
             batch = batch.start_at(self.positions[batch.topic])
         try:
-            missing = core.fold(batch, final=final)
+            if not core.ready(batch, self._caught_up()):
+                return Taken(BatchVerdict.HELD, rest=batch)
+            part = core.part(batch)
+            missing = core.fold(part, final=final)
         except Exception as error:  # noqa: BLE001 - a half folded core is thrown away
             self._log.exception("unit.fold_failed")
             self._fail(f"{type(error).__name__}: {error}")
-            return BatchVerdict.FAILED, ()
+            return Taken(BatchVerdict.FAILED)
         if missing:
-            return BatchVerdict.HELD, missing
-        self.positions[batch.topic] = batch.next_offset
-        if core.urgent:
-            self._wake.set()
-        return BatchVerdict.FOLDED, ()
+            return Taken(BatchVerdict.HELD, missing, batch)
+        self.positions[batch.topic] = part.next_offset
+        self._go_on()
+        more = part.next_offset < batch.next_offset
+        rest = batch.start_at(part.next_offset) if more else None
+        return Taken(BatchVerdict.FOLDED, rest=rest, more=more)
 
     def _misfit(self, batch: FetchedBatch) -> BatchVerdict | None:
         """Return why `batch` does not continue this unit's position, None where it does."""
@@ -372,14 +391,24 @@ class Unit:
         """Tell the core which topics are read to their end."""
         if self.status is not UnitStatus.OPEN or self._core is None:
             return
-        caught_up = {}
+        self._core.settle(self._caught_up(), self._around.wall())
+        self._go_on()
+
+    def _caught_up(self) -> dict[str, float]:
+        """Return the topics read to their end, and when the fetch was answered that found it."""
+        found = {}
         for tp in self.partitions():
             reach = self._around.flow.reach(tp)
             if reach and reach.position == reach.end == self.positions[tp.topic]:
-                caught_up[tp.topic] = reach.answered_at
-        self._core.settle(caught_up, self._around.wall())
-        if self._core.urgent:
+                found[tp.topic] = reach.answered_at
+        return found
+
+    def _go_on(self) -> None:
+        """Have done what may now be possible: commit, or fold what waited for another topic."""
+        if self._core is not None and self._core.urgent:
             self._wake.set()
+        for hold in self._holds.values():
+            hold.nudge()
 
     def fetch_failed(self, tp: TopicPartition, error: Exception) -> None:
         """A fetch of one of this unit's partitions failed: open again, or stop if data is gone."""
