@@ -15,6 +15,7 @@ import typer
 
 from streams import (
     __version__,
+    control_commands,
     doctor_commands,
     letter_commands,
     local_commands,
@@ -59,6 +60,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(local_commands.app, name="local")
 app.add_typer(config_app, name="config")
 app.add_typer(letter_commands.app, name="dead-letters")
+app.add_typer(control_commands.app, name="controls")
 app.add_typer(schema_commands.app, name="schemas")
 app.command("doctor", epilog=examples(*doctor_commands.EXAMPLES))(doctor_commands.doctor)
 app.command("validate", epilog=examples(*validate_commands.EXAMPLES))(validate_commands.validate)
