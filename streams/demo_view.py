@@ -26,7 +26,16 @@ LINE_SECONDS = 5.0
 RATE_SECONDS = 4.0
 """Rates are over this time: the worker commits in steps."""
 REFRESH_PER_SECOND = 4
-_STYLES = {"FIRING": "bold red", "RESOLVED": "green", "UPDATED": "yellow"}
+_STYLES = {
+    "FIRING": "bold red",
+    "RESOLVED": "green",
+    "UPDATED": "yellow",
+    "WITHHELD": "dim",
+    "REQUESTED": "magenta",
+    "CLOSED": "green",
+}
+_EXPLAINED = frozenset({"UPDATED", "WITHHELD"})
+"""Statuses that make one ask why."""
 
 
 @dataclass(slots=True)
@@ -38,6 +47,9 @@ class Totals:
         produced, consumed: records handed to the broker, and committed by the worker.
         peak: largest rate of consumption over RATE_SECONDS, records per second.
         transitions: alert records by status.
+        requests: records of retraining requests by status.
+        pages: how often somebody was called.
+        repeats: how many of these were said again because nobody acknowledged.
         first_firing: seconds from the start to the first FIRING seen, None before.
     """
 
@@ -46,6 +58,9 @@ class Totals:
     consumed: int = 0
     peak: float = 0.0
     transitions: dict[str, int] = field(default_factory=dict)
+    requests: dict[str, int] = field(default_factory=dict)
+    pages: int = 0
+    repeats: int = 0
     first_firing: float | None = None
 
     @property
@@ -106,11 +121,24 @@ class View:
         self._totals.transitions[status] = self._totals.transitions.get(status, 0) + 1
         if status == "FIRING" and self._totals.first_firing is None:
             self._totals.first_firing = self._totals.seconds
+        self._totals.pages += bool(record["page"]) and status != "RESOLVED"
+        self._totals.repeats += bool(record["page"]) and str(record["reason"]) == "REPEATED"
         page = "PAGE" if record["page"] else "no page"
+        self._tell(int(record["updated_at"]), status, page, str(record["rule"]), _sentence(record))
+
+    def request(self, record: Mapping[str, Any]) -> None:
+        """Show a record of the retraining topic."""
+        status = str(record["status"])
+        self._totals.requests[status] = self._totals.requests.get(status, 0) + 1
+        what = f"{record['cause']}: {record['summary']}"
+        self._tell(int(record["updated_at"]), status, "retrain", str(record["action"]), what)
+
+    def _tell(self, at: int, status: str, *words: str) -> None:
+        page, rule, sentence = words
         line = Text.assemble(
-            f"{self._totals.seconds:6.1f} s  {self._day(int(record['updated_at']))}  ",
-            (f"{status:<8}", _STYLES.get(status, "")),
-            f"  {page:<7}  {record['rule']:<14}  {record['summary']}",
+            f"{self._totals.seconds:6.1f} s  {self._day(at)}  ",
+            (f"{status:<9}", _STYLES.get(status, "")),
+            f"  {page:<7}  {rule:<18}  {sentence}",
         )
         line.no_wrap, line.overflow = True, "ellipsis"
         self._alerts.append(line)
@@ -120,6 +148,8 @@ class View:
     def window(self, record: Mapping[str, Any]) -> None:
         """Take a record of the windows topic: the last hour of each agent is shown."""
         self._clock_ms = max(self._clock_ms, int(record["at"]))
+        if record["series"] != "TASKS":
+            return
         hours = self._windows.setdefault(str(record["agent_id"]), {})
         start = int(record["window_start"])
         newest = max((key[0] for key in hours), default=start)
@@ -187,3 +217,9 @@ class View:
         cost = sum(int(one["cost_micro_usd"]) for one in hours.values()) / 1e6 / total
         shares = [f"{100 * count / total:.1f} %" for count in counts[:3]]
         return [self._day(next(iter(hours))[0])[4:], f"{sum(counts):,}", *shares, f"{cost:.5f}"]
+
+
+def _sentence(record: Mapping[str, Any]) -> str:
+    """Return what an alert says, with why it was told."""
+    why = f" ({record['reason']})" if str(record["status"]) in _EXPLAINED else ""
+    return f"{record['summary']}{why}"

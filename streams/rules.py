@@ -12,9 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from streams.arms import DropArm, Part, RiseArm, Share
-from streams.durations import HOUR, Duration
+from streams.arms import DropArm, Part, RiseArm
+from streams.arrivals import SilenceRule  # noqa: TC001 - and these
+from streams.baseline_spec import BaselineSpec  # noqa: TC001 - pydantic reads it at run time
+from streams.cost_rules import CostPlanRule, CostRule, PriceStepRule  # noqa: TC001 - and these
+from streams.drift_rules import (  # noqa: TC001 - and these
+    AnomalousOutputRule,
+    DriftRule,
+    PromptReviewRule,
+    RetrainingScheduleRule,
+)
+from streams.durations import Duration  # noqa: TC001 - and this
+from streams.incident_rules import IncidentRules
+from streams.integration_rules import (  # noqa: TC001
+    ContractTestRule,
+    ErrorTypeRule,
+    LatencyRule,
+)
+from streams.queues import QueueRule  # noqa: TC001 - and this
 from streams.reasons import Severity  # noqa: TC001 - pydantic reads it at run time
+from streams.review_rules import (  # noqa: TC001 - and these
+    OverridePatternRule,
+    ShareRule,
+    ThresholdRule,
+)
+from streams.surge import SurgeArm  # noqa: TC001 - and this
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,52 +44,6 @@ if TYPE_CHECKING:
 
 class RuleError(ValueError):
     """A rule file that cannot be used; the message names each wrong place and what is allowed."""
-
-
-class Pooled(Part):
-    """A long-span rate beside the seasonal one, so that one quiet week cannot lower the baseline.
-
-    Attributes:
-        span_ms: length of the span.
-        gap_ms: how long before the current hour the span ends.
-        min_n: events the span must hold.
-    """
-
-    span_ms: Duration = Field(alias="span", gt=0)
-    gap_ms: Duration = Field(alias="gap")
-    min_n: int = Field(ge=1)
-
-
-class BaselineSpec(Part):
-    """How the usual rate of a rule is found.
-
-    Attributes:
-        window_ms: length of the window in each past week.
-        weeks: how many past weeks are looked at.
-        pool_below: with fewer events in any usable week, the weeks are pooled, not ranked.
-        multiplier: factor on the z limit by the number of usable weeks, 0 … `weeks`. Raising it
-            makes a young baseline more cautious.
-        pooled: the long-span rate; None for none.
-        floor: least baseline of a rule that has `pooled`, and its stand-in while there is none.
-    """
-
-    window_ms: Duration = Field(alias="window", gt=0, multiple_of=HOUR)
-    weeks: int = Field(ge=1, le=4)
-    pool_below: int = Field(ge=1)
-    multiplier: tuple[Annotated[float, Field(ge=1)], ...]
-    pooled: Pooled | None = None
-    floor: Share | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> BaselineSpec:
-        if len(self.multiplier) != self.weeks + 1:
-            raise ValueError(
-                f"multiplier has {len(self.multiplier)} numbers; it needs {self.weeks + 1}, for 0 "
-                f"to {self.weeks} usable weeks"
-            )
-        if (self.pooled is None) != (self.floor is None):
-            raise ValueError("pooled and floor come together: give both or neither")
-        return self
 
 
 class RateRule(Part):
@@ -93,7 +69,7 @@ class RateRule(Part):
     interval_z: float = Field(gt=0)
     relearn_after_ms: Duration = Field(alias="relearn_after", gt=0)
     baseline: BaselineSpec
-    arms: tuple[Annotated[DropArm | RiseArm, Field(discriminator="kind")], ...] = Field(
+    arms: tuple[Annotated[DropArm | RiseArm | SurgeArm, Field(discriminator="kind")], ...] = Field(
         min_length=1
     )
 
@@ -148,17 +124,61 @@ class RuleSet(Part):
 
     Attributes:
         rates: rate rules, in the order in which they are evaluated.
+        fleet: the same for the whole workforce and for tenants.
         security: the rule on security events.
         series_limit: the rule on refused series.
+        shares: rules on shares of reviews and of confidence.
+        override_pattern: the rule on patterns of overrides.
+        threshold_recommendation: the recommendation of confidence thresholds.
+        integration_errors: the rate rule on failed calls of an operation.
+        integration_error_type: the rule on types of errors.
+        integration_latency: the rule on slow calls.
+        contract_test: the rule on contract tests.
+        silence: the rule on agents and integrations from which nothing comes.
+        queue: the rule on work that waits.
+        cost: the rule on cost per task.
+        price_step: the rule on the price of a model's tokens.
+        cost_plan: the rule on the cost of a day against its plan.
+        incidents: how alerts become pages.
+        drift: the rule on signals that are no more what they were.
+        anomalous_output: the rule on the length of output.
+        prompt_review: the rule on prompts to look at.
+        retraining_schedule: the rule on dates of training.
     """
 
     rates: tuple[RateRule, ...]
+    fleet: tuple[RateRule, ...]
     security: SecurityRule
     series_limit: SeriesLimitRule
+    shares: tuple[ShareRule, ...]
+    override_pattern: OverridePatternRule
+    threshold_recommendation: ThresholdRule
+    integration_errors: RateRule
+    integration_error_type: ErrorTypeRule
+    integration_latency: LatencyRule
+    contract_test: ContractTestRule
+    silence: SilenceRule
+    queue: QueueRule
+    cost: CostRule
+    price_step: PriceStepRule
+    cost_plan: CostPlanRule
+    incidents: IncidentRules = Field(default_factory=IncidentRules)
+    drift: DriftRule
+    anomalous_output: AnomalousOutputRule
+    prompt_review: PromptReviewRule
+    retraining_schedule: RetrainingScheduleRule
 
     @model_validator(mode="after")
     def _distinct(self) -> RuleSet:
-        names = [rule.name for rule in self.rates]
+        names = [rule.name for rule in (*self.rates, *self.fleet)]
+        names += [rule.name for rule in self.shares]
+        names += [self.override_pattern.name, self.threshold_recommendation.name]
+        names += [self.integration_errors.name, self.integration_error_type.name]
+        names += [self.integration_latency.name, self.contract_test.name, self.silence.name]
+        names += [self.queue.name]
+        names += [self.cost.name, self.price_step.name, self.cost_plan.name]
+        names += [self.drift.name, self.anomalous_output.name, self.prompt_review.name]
+        names += [self.retraining_schedule.name]
         _require_distinct([*names, self.security.name, self.series_limit.name], "rules")
         return self
 
