@@ -193,9 +193,10 @@ def totals(records: dict[bytes, bytes]) -> list[int]:
     """Return the sums of all hour panes of task series, in the order of their columns."""
     sums = np.zeros(9, np.int64)
     for stored in state.decode(records.items()):
-        if stored.kind == "PaneState" and stored.fields["width"] == HOUR:
+        place = stored.fields.get("table"), stored.fields.get("width")
+        if stored.kind == "PaneState" and place == ("tasks", HOUR):
             panes = state.decode_panes(stored.fields)
-            sums += np.concatenate([panes.counts.sum(axis=0), panes.sums.sum(axis=0)])
+            sums += np.concatenate([panes.counts.sum(axis=0), panes.sums.sum(axis=0)])[:9]
     return [int(one) for one in sums]
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from load import versions
 from load.echo_worker import columns_of, events_of
 from load.lanes import BEGIN, Lane
-from load.reference import RECORDS, Reference, Verdict
+from load.reference import DECODED, Reference, Verdict
 from load.strict_avro import StrictError, StrictReader
 from streams import schemas
 from streams.batch import FetchedBatch
-from streams.codec import SecurityDecoder, TaskDecoder
+from streams.codec import CallDecoder, SecurityDecoder, TaskDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,11 +48,11 @@ class Outcome(NamedTuple):
 
 
 class DecoderCheck:
-    """Both decoders with three versions of each record, and neighbours for a value."""
+    """The decoders with three versions of each record, and neighbours for a value."""
 
     def __init__(self) -> None:
         makers = versions.current, versions.older, versions.newer
-        self._versions = {stream: [make(stream) for make in makers] for stream in RECORDS}
+        self._versions = {stream: [make(stream) for make in makers] for stream in DECODED}
         every = [version for some in self._versions.values() for version in some]
         self._by_frame = {version.frame: version for version in every}
         known = {version.frame: schemas.build(version.raw) for version in every}
@@ -60,8 +60,9 @@ class DecoderCheck:
         self._decoders: dict[str, Any] = {
             "tasks": TaskDecoder(partitions=1, find=known.get),
             "security": SecurityDecoder(partitions=1, find=known.get),
+            "calls": CallDecoder(partitions=1, find=known.get),
         }
-        self._neighbours = {stream: self._good(stream) for stream in RECORDS}
+        self._neighbours = {stream: self._good(stream) for stream in DECODED}
 
     def frames(self, stream: str) -> list[bytes]:
         """Return the frames that values of a topic may have."""
@@ -96,7 +97,7 @@ class DecoderCheck:
         batch = _batch(stream, pairs)
         decoded = self._decoders[stream].decode(batch)
         found: list[Any] = [None] * len(pairs)
-        rows = columns_of(decoded.value) if stream == "tasks" else events_of(decoded.value)
+        rows = events_of(decoded.value) if stream == "security" else columns_of(decoded.value)
         for place, row in zip(decoded.rows.tolist(), rows, strict=True):
             found[place] = row
         for refusal in decoded.refused:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-9
 """Relative difference up to which two floats count as equal."""
 
+JUDGED = frozenset(
+    {"automated-rate", "error-rate", "security", "series-limit", "partition-stopped"}
+)
+"""Rules of which the oracle knows what they must say. Of the others nothing may be said twice."""
+
 _BRIEF = (
     "finding_id",
     "members",
@@ -39,10 +44,12 @@ def compare(expected: dict[int, Outputs], actual: dict[int, Outputs]) -> list[st
     """Return the differences, one sentence each; an empty list is the proof."""
     found = []
     for p in sorted(expected | actual):
-        demanded, said = expected.get(p, Outputs()), actual.get(p, Outputs())
+        demanded, everything = expected.get(p, Outputs()), actual.get(p, Outputs())
+        said = judged(everything)
         lines = [
+            *_twice(everything),
             *_differences("finding", (demanded.findings, said.findings), _finding_key),
-            *_differences("alert", (demanded.alerts, said.alerts), _alert_key),
+            *_alert_differences(demanded.alerts, said.alerts),
             *_differences("window", (demanded.windows, said.windows), _window_key),
             *_letters(demanded.dead_letters, said.dead_letters),
             *_order(demanded.findings, said.findings),
@@ -52,16 +59,60 @@ def compare(expected: dict[int, Outputs], actual: dict[int, Outputs]) -> list[st
     return found
 
 
+def judged(said: Outputs) -> Outputs:
+    """Return what the oracle knows of: some rules, and the windows of tasks."""
+    return Outputs(
+        findings=[one for one in said.findings if one["rule"] in JUDGED],
+        alerts=[one for one in said.alerts if one["rule"] in JUDGED],
+        windows=[one for one in said.windows if one.get("series", "TASKS") == "TASKS"],
+        dead_letters=said.dead_letters,
+    )
+
+
+def _twice(said: Outputs) -> list[str]:
+    """Check that no finding of a rule that is not judged was said twice."""
+    counts = Counter(one["finding_id"] for one in said.findings if one["rule"] not in JUDGED)
+    return [f"finding {name} {number} times" for name, number in counts.items() if number > 1]
+
+
 def _finding_key(record: Record) -> Hashable:
     return str(record["finding_id"])
 
 
 def _alert_key(record: Record) -> Hashable:
-    return record["status"], *record["members"]
+    return tuple(record["members"])
+
+
+def _alert_differences(expected: list[Record], actual: list[Record]) -> list[str]:
+    """Compare the record that each finding caused, which is the first that names it.
+
+    What the incidents add to it (pages after their wait, releases, repeats) is theirs to prove. A
+    withheld alert has its own status and reason, and the page of an incident ends with it.
+    """
+    caused: dict[Hashable, Record] = {}
+    for record in actual:
+        caused.setdefault(_alert_key(record), record)
+    demanded = []
+    for record in expected:
+        status = caused.get(_alert_key(record), record)["status"]
+        loose: set[str] = set()
+        if status == "WITHHELD":
+            loose = {"status", "reason", "ends_at"}
+        elif (record["status"], status) == ("RESOLVED", "UPDATED"):
+            loose = {"status", "ends_at"}
+        demanded.append({name: value for name, value in record.items() if name not in loose})
+    same = ("alert_id", "status", "reason", "updated_at", "members", "suppressed_by")
+    times = Counter(tuple(str(one.get(name)) for name in same) for one in actual)
+    ends = Counter(one["alert_id"] for one in actual if one["status"] == "RESOLVED")
+    return [
+        *(f"alert said {count} times: {name}" for name, count in times.items() if count > 1),
+        *(f"alert resolved {count} times: {name}" for name, count in ends.items() if count > 1),
+        *_differences("alert", (demanded, list(caused.values())), _alert_key),
+    ]
 
 
 def _window_key(record: Record) -> Hashable:
-    names = ("tenant", "agent_id", "task_type", "window_start", "revision")
+    names = ("tenant", "agent_id", "task_type", "model", "window_start", "revision")
     return tuple(record[name] for name in names)
 
 
@@ -131,6 +182,6 @@ def _order(expected: list[Record], actual: list[Record]) -> list[str]:
 def _alert_order(said: Outputs) -> list[str]:
     """Check that alerts stand in the order of their findings."""
     place = {finding["finding_id"]: at for at, finding in enumerate(said.findings)}
-    members = [member for alert in said.alerts for member in alert["members"]]
+    members = dict.fromkeys(member for alert in said.alerts for member in alert["members"])
     places = [place[member] for member in members if member in place]
     return [] if places == sorted(places) else ["alerts are not in the order of their findings"]

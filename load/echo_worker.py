@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from streams import settings as settings_module
 from streams.catalog import SchemaCatalog
 from streams.codec import SecurityDecoder, TaskDecoder
-from streams.columns import DictColumn, TaskColumns
+from streams.columns import DictColumn, Ragged
 from streams.epoch import OutRecord
 from streams.stage import Stage, StopReason
 from streams.worker import configure_logging, serve, wait_for_broker
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from streams.batch import FetchedBatch
     from streams.codec import Decoded
-    from streams.columns import SecurityEvent
+    from streams.columns import CallColumns, SecurityEvent, TaskColumns
     from streams.settings import Settings
 
 ECHO, ECHO_STATE = "echo", "echo-state"
@@ -57,6 +57,15 @@ class EchoCore:
 
     def restore(self, records: Mapping[bytes, bytes]) -> None:
         """Take over nothing."""
+
+    def ready(self, batch: FetchedBatch, caught_up: Mapping[str, float]) -> bool:
+        """Wait for nothing."""
+        del batch, caught_up
+        return True
+
+    def part(self, batch: FetchedBatch) -> FetchedBatch:
+        """Return all of it."""
+        return batch
 
     def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
         """Decode a batch and write what it gave."""
@@ -91,11 +100,16 @@ class EchoCore:
         return []
 
 
-def columns_of(columns: TaskColumns) -> Sequence[tuple[Any, ...]]:
-    """Return tasks row by row, all columns in their order."""
-    found = [getattr(columns, each.name) for each in fields(TaskColumns)]
-    lists = [each.to_list() if isinstance(each, DictColumn) else each.tolist() for each in found]
-    return list(zip(*lists, strict=True))
+def columns_of(columns: TaskColumns | CallColumns) -> Sequence[tuple[Any, ...]]:
+    """Return tasks or calls row by row, all columns in their order; None for a NaN."""
+    return list(zip(*(_list(getattr(columns, each.name)) for each in fields(columns)), strict=True))
+
+
+def _list(column: Any) -> list[Any]:
+    if isinstance(column, DictColumn | Ragged):
+        return list(column.to_list())
+    found: list[Any] = column.tolist()
+    return [None if each != each else each for each in found]  # noqa: PLR0124 - a NaN
 
 
 def events_of(events: Sequence[SecurityEvent]) -> Sequence[tuple[Any, ...]]:

@@ -67,11 +67,11 @@ AGENTS = (
     Agent("document-intake", "code", 10_000, ("classify", "header", "lines"), "small", "T1"),
     Agent("booking-assistant", "conv", 4_000, ("book", "rebook", "cancel"), "large", "T3", 0.004),
     Agent("invoice-matching", "code", 3_600, ("match-order", "match-receipt"), "small", "T2"),
-    Agent("customs-classification", "code", 3_200, ("tariff-code", "origin-check"), "large", "T2"),
+    Agent("customs-classification", "code", 3_200, ("extract", "check"), "large", "T2"),
     Agent("claims-triage", "conv", 2_600, ("triage", "ask-for-documents"), "large", "T2"),
     Agent("supplier-mail", "conv", 2_000, ("reply", "route"), "small", "T1"),
     Agent("travel-rebooking", "conv", 1_600, ("rebook", "refund"), "large", "T3"),
-    Agent("contract-extraction", "code", 1_300, ("clauses", "parties"), "large", "T1"),
+    Agent("contract-extraction", "code", 1_300, ("extract", "check"), "large", "T1"),
     Agent("dispute-replies", "conv", 1_000, ("draft", "send"), "large", "T2"),
 )
 PRICES = {"small": (0.15e-6, 0.60e-6), "large": (2.50e-6, 10.00e-6)}
@@ -112,6 +112,7 @@ class Tasks:
     duration_ms: NDArray[np.float64]
     cost_usd: NDArray[np.float64]
     confidence: NDArray[np.float64]
+    turns: NDArray[np.float64]
     version: NDArray[np.int16]
     agents: Sequence[Agent]
     runs: Sequence[Run]
@@ -163,7 +164,7 @@ def _shares(agents: Sequence[Agent]) -> list[Requests]:
 
 def _versions(facts: Truth) -> list[tuple[str, str]]:
     cases = [case for case in facts.troubles if "agent_version" in case]
-    return [("2.3.1", "p17"), *((case["agent_version"], case["prompt_version"]) for case in cases)]
+    return [("2.3.1", "v17"), *((case["agent_version"], case["prompt_version"]) for case in cases)]
 
 
 def _agent_columns(
@@ -175,17 +176,19 @@ def _agent_columns(
     rng: np.random.Generator,
 ) -> dict[str, NDArray[Any]]:
     """Make one agent's records, by event time, without arrival and number."""
-    cases = [case for case in facts.troubles if case["agent"] == agent.name]
+    cases = [case for case in facts.troubles if case.get("agent") == agent.name]
     hour, row = _thin(rows, _hourly(agent, facts.days, cases), rng)
     at = hour * HOUR_MS + rows.offset_ms[row]
     outcome = _outcomes(agent, at, cases, rng)
     tokens_in, tokens_out = rows.input_tokens[row], rows.output_tokens[row]
     version = np.zeros(len(at), dtype=np.int16)
+    run = _draw_runs(recorded, outcome, rng)
+    turns = np.array([one.turns for one in recorded], dtype=np.float64)[run]
     for case in cases:
         inside = _inside(case, at)
-        if "size" in case:
-            larger = np.rint(tokens_out * case["size"]).astype(np.int64)
-            tokens_out = np.where(inside, larger, tokens_out)
+        tokens_in = _larger(tokens_in, inside, case.get("input_size", 1.0))
+        tokens_out = _larger(tokens_out, inside, case.get("size", 1.0))
+        turns[inside] = np.rint(turns[inside] * case.get("turns", 1.0))
         if "agent_version" in case:
             version[inside] = versions.index((case["agent_version"], case["prompt_version"]))
     price_in, price_out = PRICES[agent.model]
@@ -194,7 +197,8 @@ def _agent_columns(
         "occurred_at": at,
         "task_type": np.maximum(rng.integers(-1, kinds, len(at)), 0).astype(np.int16),
         "outcome": outcome,
-        "run": _draw_runs(recorded, outcome, rng),
+        "run": run,
+        "turns": turns,
         "input_tokens": tokens_in,
         "output_tokens": tokens_out,
         "duration_ms": 150.0 + 0.4 * tokens_in + 25.0 * tokens_out,
@@ -202,6 +206,12 @@ def _agent_columns(
         "confidence": _confidence(outcome, rng),
         "version": version,
     }
+
+
+def _larger(
+    tokens: NDArray[np.int64], inside: NDArray[np.bool_], factor: float
+) -> NDArray[np.int64]:
+    return np.where(inside, np.rint(tokens * factor).astype(np.int64), tokens)
 
 
 def _hourly(agent: Agent, days: int, cases: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:

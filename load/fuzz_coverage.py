@@ -27,7 +27,7 @@ SEEDS = 400
 LONGEST = 1_500
 """Bytes of an input."""
 _NOTE_EVERY = 500
-STREAMS = ("tasks", "security")
+STREAMS = ("tasks", "security", "calls")
 
 
 def target(check: DecoderCheck, note: Callable[[str, str | None], None]) -> Callable[[bytes], None]:
@@ -40,9 +40,9 @@ def target(check: DecoderCheck, note: Callable[[str, str | None], None]) -> Call
 
     def run(data: bytes) -> None:
         choice, rest = data[0] if data else 0, data[1:]
-        stream = STREAMS[choice & 1]
+        stream = STREAMS[choice % len(STREAMS)]
         frames = [b"", *check.frames(stream)]
-        value = frames[(choice >> 1) % len(frames)] + rest
+        value = frames[choice // len(STREAMS) % len(frames)] + rest
         outcome = check.check(stream, value)
         note(outcome.verdict.reason or "ACCEPTED", outcome.lenient)
 

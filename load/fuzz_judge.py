@@ -33,6 +33,7 @@ SHOWN = 200
 """Problems written down in full; more are only counted."""
 
 Series = tuple[Any, ...]
+_SERIES = ("tenant", "agent_id", "task_type", "model", "window_start")
 
 
 @dataclass(slots=True)
@@ -183,13 +184,15 @@ class Judge:
         revisions: Counter[Series] = Counter()
         for log in windows:
             record = _window(log.value or b"")
-            series = tuple(record[n] for n in ("tenant", "agent_id", "task_type", "window_start"))
+            if record["series"] != "TASKS":
+                continue
+            series = tuple(record[name] for name in _SERIES)
             revisions[series] += 1
             if record["revision"] != revisions[series]:
                 text = f"{series}: revision {record['revision']} is number {revisions[series]}"
                 self.findings.problem("window revision", text)
             newest[series] = [record[name] for name in SUMS]
-        closed = {series: adds for series, adds in sums.items() if series[3] != open_hour}
+        closed = {series: adds for series, adds in sums.items() if series[-1] != open_hour}
         self.findings.windows += len(closed)
         for series in closed.keys() | newest.keys():
             expected, found = closed.get(series), newest.get(series)
@@ -222,8 +225,9 @@ class _Echo:
 
 
 def _add(sums: dict[Series, list[int]], row: Row) -> None:
-    at, outcome, cost, duration, *tokens, tenant, agent, task_type = row
-    pane = sums.setdefault((tenant, agent, task_type, at // HOUR * HOUR), [0] * len(SUMS))
+    at, outcome, cost, duration, *tokens, tenant, agent, task_type, model, _, _ = row
+    hour = at // HOUR * HOUR
+    pane = sums.setdefault((tenant, agent, task_type, model, hour), [0] * len(SUMS))
     pane[min(3, outcome)] += 1
     for index, value in enumerate((cost, duration, *tokens), 4):
         pane[index] += value

@@ -248,8 +248,7 @@ class _Maker:
 
     def _body(self, owner: Owner, task_type: str) -> Body:
         random, version = self._random, self._random.choice(self._lane.versions)
-        make = _task if self._lane.stream == "tasks" else _threat
-        written = make(random, owner, task_type)
+        written = _MAKERS[self._lane.stream](random, owner, task_type)
         names = {each["name"] for each in version.raw["fields"]}
         if "region" in names:
             written |= {"region": random.choice((None, "eu")), "retries": random.randrange(9)}
@@ -272,6 +271,8 @@ class Owner(NamedTuple):
         return ("" if self.tenant is None else f"{self.tenant}/").encode() + self.agent_id.encode()
 
 
+_DEFAULTS = {"attempts": 1}
+"""What a field is that its writer does not have, where that is not null."""
 _MUTATIONS = list(SHARES)
 _WEIGHTS = [sum(list(SHARES.values())[: n + 1]) for n in range(len(SHARES))]
 
@@ -298,8 +299,8 @@ def _others(lane: Lane) -> list[int]:
 
 def _foreign(stream: str, owner: Owner) -> list[bytes]:
     """Return good values of the other topic's record, and of one that is on neither."""
-    random, other = Random(0), "security" if stream == "tasks" else "tasks"
-    record = (_threat if stream == "tasks" else _task)(random, owner, TASK_TYPES[0])
+    other = "security" if stream == "tasks" else "tasks"
+    record = _MAKERS[other](Random(0), owner, TASK_TYPES[0])
     record |= {"event_id": "e", "occurred_at": BEGIN}
     version = current(other)
     return [join(version.frame, version.pieces(record))]
@@ -353,9 +354,34 @@ def _threat(random: Random, owner: Owner, task_type: str) -> Record:
     }
 
 
+def _call(random: Random, owner: Owner, integration: str) -> Record:
+    def maybe(value: Any) -> Any:
+        return value if random.random() < 0.5 else None
+
+    return {
+        "event_id": "",
+        "occurred_at": 0,
+        **owner._asdict(),
+        "trace_id": maybe(f"{random.randrange(1 << 64):032x}"),
+        "integration": integration,
+        "operation": random.choice(("read", "write", "löschen")),
+        "outcome": random.choice(("UNKNOWN", "OK", "ERROR", "TIMEOUT")),
+        "error_type": maybe(random.choice(("RATE_LIMITED", "", "X" * 256))),
+        "status_code": maybe(random.choice((0, 200, 399, 400, 503, 9999))),
+        "duration_ms": random.choice((0.0, 1e12, random.uniform(0, 90_000))),
+        "attempts": random.choice((1, 2, 1000)),
+        "purpose": random.choice(("PRODUCTION", "CONTRACT_TEST")),
+    }
+
+
+_MAKERS = {"tasks": _task, "security": _threat, "calls": _call}
+
+
 def _seen(written: Record, names: set[str]) -> Record:
     """Return what a reader of the current version sees of what a version wrote."""
-    seen = {name: value if name in names else None for name, value in written.items()}
+    seen = {
+        name: value if name in names else _DEFAULTS.get(name) for name, value in written.items()
+    }
     if seen.get("outcome") == NEW_OUTCOME:
         seen["outcome"] = "UNKNOWN"
     if seen.get("severity") == NEW_SEVERITY:

@@ -1,4 +1,6 @@
-"""The fleet's records as Kafka messages: encoded, with corrupt ones among them, in arrival order.
+"""The fleet's records as Kafka messages: encoded, in arrival order.
+
+With the tasks goes what belongs to them, and corrupt records are among them.
 
 Times go in as ms from the start of the data and come out shifted to `origin_ms`.
 """
@@ -6,11 +8,12 @@ Times go in as ms from the start of the data and come out shifted to `origin_ms`
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from load import encoder, truth
+from load import companions, encoder, truth
 from load.fleet import DAY_MS
 from load.truth import HOUR_MS
 from streams import schemas
@@ -24,18 +27,23 @@ if TYPE_CHECKING:
 
 TASKS, SECURITY = "tasks", "security"
 CHUNK = 4_096
+LEAD_MS = 3 * HOUR_MS
+"""How much sooner than the tasks all else is produced: a fraction of a second where a day takes
+seconds. Else a queue would be told of when its minutes are over already."""
 
 
 class Messages:
     """The records of a fleet, ready to produce."""
 
     def __init__(self, tasks: Tasks, facts: Truth, origin_ms: int) -> None:
-        """Shift `tasks`, and the security events and corrupt records of `facts`, to `origin_ms`."""
+        """Shift `tasks`, and what `facts` puts around them, to `origin_ms`."""
         self._tasks = tasks
         self._origin_ms = origin_ms
         self._keys = [agent.name.encode() for agent in tasks.agents]
         extra = [*_security(facts, origin_ms), *_corrupt(facts, tasks, origin_ms)]
+        extra += companions.records(tasks, facts, origin_ms)
         self._extra = sorted(extra, key=lambda one: one[0])
+        self._times = [max(0, at - LEAD_MS) for at, _ in self._extra]
 
     def __len__(self) -> int:
         """Return the number of messages."""
@@ -49,9 +57,9 @@ class Messages:
     def between(self, from_ms: int, until_ms: int) -> Iterator[list[Outgoing]]:
         """Yield what arrives in [from_ms, until_ms) of the data, a few thousand at once."""
         ends = np.searchsorted(self._tasks.arrives_at, (from_ms, until_ms)).tolist()
-        extra = [record for at, record in self._extra if from_ms <= at < until_ms]
-        if extra:
-            yield extra
+        first, last = (bisect_left(self._times, at) for at in (from_ms, until_ms))
+        for low in range(first, last, CHUNK):
+            yield [record for _, record in self._extra[low : min(low + CHUNK, last)]]
         for low in range(ends[0], ends[1], CHUNK):
             rows = slice(low, min(low + CHUNK, ends[1]))
             values = encode(self._tasks, rows, self._origin_ms)
@@ -79,7 +87,7 @@ def _task_fields(tasks: Tasks, rows: slice, origin_ms: int) -> dict[str, encoder
     outcomes = next(f for f in symbols if f["name"] == "outcome")["type"]["symbols"]
     symbol = np.array([outcomes.index(name) for name in ("AUTOMATED", "ESCALATED", "FAILED")])
     run, version = tasks.run[rows], tasks.version[rows]
-    features = np.array([(one.turns, one.tool_calls) for one in tasks.runs], dtype=np.float64)
+    tools = np.array([one.tool_calls for one in tasks.runs], dtype=np.float64)
     return {
         "event_id": encoder.hex_texts(tasks.number[rows]),
         "occurred_at": encoder.longs(tasks.occurred_at[rows] + origin_ms),
@@ -99,7 +107,7 @@ def _task_fields(tasks: Tasks, rows: slice, origin_ms: int) -> dict[str, encoder
         "prompt_version": encoder.optional_texts(version, [pair[1] for pair in tasks.versions]),
         "agent_version": encoder.optional_texts(version, [pair[0] for pair in tasks.versions]),
         "trust_tier": encoder.optional_texts(agent, [one.tier for one in tasks.agents]),
-        "input_features": encoder.double_arrays(features[run]),
+        "input_features": encoder.double_arrays(np.column_stack((tasks.turns[rows], tools[run]))),
     }
 
 

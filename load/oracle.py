@@ -41,7 +41,6 @@ SEVERITIES = ("INFO", "WARNING", "HIGH", "CRITICAL")
 COPIED = (
     "reason",
     "severity",
-    "page",
     "rule",
     "entity_kind",
     "tenant",
@@ -59,8 +58,8 @@ COPIED = (
 """Fields that an alert has from its finding."""
 
 Record = dict[str, Any]
-SeriesKey = tuple[str | None, str, str]
-WindowKey = tuple[str | None, str, str, int]
+SeriesKey = tuple[str | None, str, str, str | None]
+WindowKey = tuple[str | None, str, str, str | None, int]
 
 
 @dataclass(slots=True)
@@ -113,7 +112,7 @@ class Oracle:
 
     Attributes:
         findings: findings so far; only the fields that the semantics determine.
-        windows: last Window record per (tenant, agent, task type, hour).
+        windows: last Window record per (tenant, agent, task type, model, hour).
         window_log: every Window record, in order.
         refused: refused records by (topic, reason).
         refusals: the same one by one, as (topic, offset, reason).
@@ -160,7 +159,8 @@ class Oracle:
     def task(self, offset: int, timestamp: int, record: Record) -> None:
         """Take the next decoded record of the tasks topic."""
         at = record["occurred_at"]
-        series = (record["tenant"], record["agent_id"], record["task_type"])
+        who = (record["tenant"], record["agent_id"], record["task_type"])
+        series = (*who, record.get("model") or None)
         reason = self._tasks.refuses(at, timestamp) or self._over_limit(series)
         if reason is not None:
             self._refuse(self._tasks_topic, offset, reason)
@@ -324,11 +324,13 @@ class Oracle:
                     "tenant": key[0],
                     "agent_id": key[1],
                     "task_type": key[2],
-                    "window_start": key[3],
-                    "window_end": key[3] + HOUR,
+                    "series": "TASKS",
+                    "model": key[3],
+                    "window_start": key[4],
+                    "window_end": key[4] + HOUR,
                     "revision": last["revision"] + 1 if last else 1,
                     "at": tick,
-                    **dict(zip(SUMS, self._series[key[:3]][key[3]], strict=True)),
+                    **dict(zip(SUMS, self._series[key[:4]][key[4]], strict=True)),
                 }
                 self.windows[key] = window
                 self.window_log.append(window)
@@ -441,7 +443,11 @@ def sums_of(record: Record) -> list[int]:
 
 
 def alerts(findings: Iterable[Record]) -> list[Record]:
-    """Return the alert records that follow from findings in their order (S13)."""
+    """Return the alert records that follow from findings in their order, one to one (S13).
+
+    What depends on other alerts and on time is left out: whether it pages, and what else a page
+    shows. An alert that is withheld, or stays open as the page of others, has another status.
+    """
     found: list[Record] = []
     opened: set[str] = set()
     for finding in findings:
@@ -453,11 +459,9 @@ def alerts(findings: Iterable[Record]) -> list[Record]:
         found.append(
             {
                 "alert_id": alert_id,
-                "incident_id": alert_id,
                 "status": status,
                 **{name: finding[name] for name in COPIED if name in finding},
                 "members": [finding["finding_id"]],
-                "affected": [finding["entity_id"]],
                 "starts_at": finding["starts_at"],
                 "updated_at": finding["at"],
                 "ends_at": finding["at"] if status == "RESOLVED" else None,

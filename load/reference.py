@@ -25,7 +25,9 @@ Row = tuple[Any, ...]
 Record = dict[str, Any]
 
 RECORDS = {"tasks": "TaskFinished", "security": "SecurityEvent"}
-"""The record of each topic, by its name without the prefix."""
+"""The record of each topic that a run sends, by its name without the prefix."""
+DECODED = RECORDS | {"calls": "IntegrationCall"}
+"""The same of each topic whose decoder is judged."""
 OUTCOMES = ("AUTOMATED", "ESCALATED", "FAILED", "UNKNOWN")
 TASK_FIELDS = (
     "event_id",
@@ -39,8 +41,26 @@ TASK_FIELDS = (
     "input_tokens",
     "output_tokens",
     "cached_tokens",
+    "confidence",
+    "model",
+    "input_features",
 )
 """Fields of a task that are judged; of the others only the encoding is."""
+CALL_FIELDS = (
+    "event_id",
+    "occurred_at",
+    "tenant",
+    "agent_id",
+    "integration",
+    "operation",
+    "outcome",
+    "error_type",
+    "status_code",
+    "duration_ms",
+    "attempts",
+    "purpose",
+)
+"""The same of a call."""
 SECURITY_ROW = (
     "event_id",
     "occurred_at",
@@ -56,7 +76,12 @@ SECURITY_ROW = (
     "detail_code",
     "evidence_ref",
 )
-_NEEDED = ("event_id", "tenant", "agent_id", "task_type")
+_JUDGED = {
+    "TaskFinished": TASK_FIELDS,
+    "IntegrationCall": CALL_FIELDS,
+    "SecurityEvent": SECURITY_ROW,
+}
+_NEEDED = ("event_id", "tenant", "agent_id", "task_type", "integration", "operation")
 _TOKENS = 2**40
 _MOST = {
     "occurred_at": 4_102_444_799_999,
@@ -65,7 +90,11 @@ _MOST = {
     "input_tokens": _TOKENS,
     "output_tokens": _TOKENS,
     "cached_tokens": _TOKENS,
+    "confidence": 1,
+    "status_code": 9999,
+    "attempts": 1000,
 }
+_LEAST = {"attempts": 1}
 
 
 class Verdict(NamedTuple):
@@ -116,13 +145,13 @@ class Reference:
         files = (json.loads(path.read_text("utf-8")) for path in SCHEMAS.rglob("*.avsc"))
         pairs = [(frame_of(raw), raw) for raw in files]
         self._writers = {frame: _writer(raw) for frame, raw in [*pairs, *others]}
-        self._readers = {stream: _fields(name) for stream, name in RECORDS.items()}
+        self._readers = {stream: _fields(name) for stream, name in DECODED.items()}
 
     def judge(self, stream: str, partition: int, key: bytes | None, value: bytes | None) -> Verdict:
         """Judge a record of the topic `stream`."""
         try:
             record = self._decode(stream, len(key or b""), value)
-            _check_fields(record if stream == "security" else {n: record[n] for n in TASK_FIELDS})
+            _check_fields({name: record[name] for name in _JUDGED[DECODED[stream]]})
             self._check_key(partition, key, record)
         except RefusedError as refused:
             return Verdict(str(refused), None)
@@ -146,7 +175,7 @@ class Reference:
         writer = self._writers.get(frame)
         if writer is None:
             raise RefusedError("UNKNOWN_SCHEMA")
-        if writer.record != RECORDS[stream]:
+        if writer.record != DECODED[stream]:
             raise RefusedError("WRONG_SCHEMA")
         reader = self._readers[stream]
         if not all("default" in each or each["name"] in writer.names for each in reader):
@@ -199,7 +228,7 @@ class Gate:
 
     def _full(self, row: Row) -> bool:
         """Count the series of a row, or return that there is no room for it."""
-        agent, series = (row[7:9], row[7:10]) if self._tasks else ((), row[2:5])
+        agent, series = (row[7:9], row[7:11]) if self._tasks else ((), row[2:5])
         new = int(series not in self._series) + int(self._tasks and agent not in self._agents)
         if new and len(self) + new > self._max_series:
             return True
@@ -233,14 +262,18 @@ def within_limits(name: str, field: Any) -> bool:
     """Return whether a field keeps the limits that the contract gives for its name."""
     if isinstance(field, str):
         return (1 if name in _NEEDED else 0) <= len(field) <= 256
+    if isinstance(field, list):
+        return len(field) <= 256 and all(map(math.isfinite, field))
     most = _MOST.get(name)
-    return most is None or field is None or 0 <= field <= most
+    return most is None or field is None or _LEAST.get(name, 0) <= field <= most
 
 
 def row_of(stream: str, record: Mapping[str, Any]) -> Row:
     """Return what the decoder of a topic gives for a record."""
     if stream == "security":
         return tuple(record[name] for name in SECURITY_ROW)
+    if stream == "calls":
+        return _call_row(record)
     return (
         record["occurred_at"],
         OUTCOMES.index(record["outcome"]),
@@ -252,14 +285,36 @@ def row_of(stream: str, record: Mapping[str, Any]) -> Row:
         record["tenant"],
         record["agent_id"],
         record["task_type"],
+        record["model"] or None,
+        record["confidence"],
+        record["input_features"],
+    )
+
+
+def _call_row(record: Mapping[str, Any]) -> Row:
+    outcome, status, error = record["outcome"], record["status_code"] or 0, None
+    if outcome in {"ERROR", "TIMEOUT"}:
+        error = record["error_type"] or (f"HTTP_{status}" if status >= 400 else outcome)
+    return (
+        record["occurred_at"],
+        {"OK": 0, "ERROR": 2, "TIMEOUT": 2}.get(outcome, 3),
+        outcome == "TIMEOUT",
+        math.floor(record["duration_ms"] * 1e3 + 0.5),
+        record["attempts"],
+        record["purpose"] == "CONTRACT_TEST",
+        record["tenant"],
+        record["agent_id"],
+        record["integration"],
+        record["operation"],
+        error,
     )
 
 
 def _writer(raw: Record) -> Writer:
     plain = plain_schema(raw)
     name = raw["name"].rpartition(".")[2]
-    if name in RECORDS.values():
-        judged = TASK_FIELDS if name == "TaskFinished" else SECURITY_ROW
+    if name in DECODED.values():
+        judged = _JUDGED[name]
         plain["fields"] = [
             field if field["name"] in judged else {**field, "type": _bytes(field["type"])}
             for field in plain["fields"]

@@ -86,4 +86,4 @@ class Stillness:
 
 def _detect(tp: TopicPartition, p: int) -> bool:
     """Return whether it is the state of unit detect/p."""
-    return tp.partition == p and not tp.topic.endswith("incidents-state")
+    return tp.partition == p and not tp.topic.endswith(("incidents-state", "rollup-state"))

@@ -1,6 +1,7 @@
-"""`python -m load.verdict`: read the alerts of a demo, committed only, and judge them by the truth.
+"""`python -m load.verdict`: judge what a demo said by the truth.
 
-A process of its own, so that it sees what any consumer of the alerts topic sees. Prints the verdict
+Reads alerts and retraining requests, committed only. A process of its own, so that it sees what any
+consumer of these topics sees. Prints the verdict
 as JSON; exit code 0 when every expected alert fired and was resolved and nothing else came.
 """
 
@@ -39,14 +40,14 @@ async def judge(settings: Settings, origin_ms: int, seconds: float) -> dict[str,
         Fields of `load.truth.Verdict`, the dead letters by reason, and whether these fit.
     """
     facts = truth.load()
-    alerts: list[dict[str, Any]] = []
+    told: dict[str, list[dict[str, Any]]] = {"alerts": [], "retraining": []}
     deadline = time.monotonic() + seconds
     with suppress(TimeoutError):
-        await _follow(settings, alerts, facts, origin_ms, deadline)
-    verdict = truth.compare(facts, alerts, origin_ms)
+        await _follow(settings, told, facts, origin_ms, deadline)
+    verdict = truth.compare(facts, told["alerts"], origin_ms, told["retraining"])
     refused = await _dead_letters(settings)
     return asdict(verdict) | {
-        "alerts": len(alerts),
+        "alerts": len(told["alerts"]),
         "dead_letters": dict(refused),
         "dead_letters_expected": refused == Counter(facts.dead_letters),
     }
@@ -54,24 +55,26 @@ async def judge(settings: Settings, origin_ms: int, seconds: float) -> dict[str,
 
 async def _follow(
     settings: Settings,
-    alerts: list[dict[str, Any]],
+    told: dict[str, list[dict[str, Any]]],
     facts: truth.Truth,
     origin_ms: int,
     deadline: float,
 ) -> None:
-    """Collect alert records until the deadline, or until all is well for QUIET_SECONDS.
+    """Collect records of the topics in `told` until the deadline, or all is well for QUIET_SECONDS.
 
     Raises:
         TimeoutError: that is how it ends.
     """
     until = deadline
-    async with aclosing(tail(settings, Selection(["alerts"], follow=True))) as records:
+    names = {settings.topic(name): name for name in told}
+    async with aclosing(tail(settings, Selection(list(told), follow=True))) as records:
         reading = records.__aiter__()
         while True:
             async with asyncio.timeout(until - time.monotonic()):
                 one = await anext(reading)
-            alerts.append(dict(one.record))
-            well = not truth.compare(facts, alerts, origin_ms).waiting
+            told[names[one.topic]].append(dict(one.record))
+            verdict = truth.compare(facts, told["alerts"], origin_ms, told["retraining"])
+            well = not verdict.waiting
             until = min(deadline, time.monotonic() + QUIET_SECONDS) if well else deadline
 
 

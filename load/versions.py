@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from load.mutations import double, optional, text, zigzag
 from load.proof import SCHEMAS
-from load.reference import RECORDS, Record, frame_of
+from load.reference import DECODED, Record, frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NEW_OUTCOME, NEW_SEVERITY = "DEFERRED", "EMERGENCY"
 """Symbols that only a newer version knows."""
-_DROPPED = ("cached_tokens", "trust_tier", "evidence_ref")
+_DROPPED = ("cached_tokens", "trust_tier", "evidence_ref", "attempts", "status_code")
 """Fields that the older version does not have."""
 
 
@@ -52,7 +52,7 @@ class Version:
 
 def current(stream: str) -> Version:
     """Return the schema in `schemas/` for a topic, by its name without the prefix."""
-    return of(json.loads((SCHEMAS / f"{RECORDS[stream]}.avsc").read_text("utf-8")))
+    return of(json.loads((SCHEMAS / f"{DECODED[stream]}.avsc").read_text("utf-8")))
 
 
 def older(stream: str) -> Version:
@@ -100,7 +100,11 @@ def _older(kind: Any) -> Any:
 def _newer(kind: Any) -> Any:
     if not isinstance(kind, dict) or kind["type"] != "enum":
         return kind
-    more = {"TaskOutcome": [NEW_OUTCOME], "SecuritySeverity": [NEW_SEVERITY]}
+    more = {
+        "TaskOutcome": [NEW_OUTCOME],
+        "CallOutcome": [NEW_OUTCOME],
+        "SecuritySeverity": [NEW_SEVERITY],
+    }
     return {**kind, "symbols": [*more.get(kind["name"], []), *kind["symbols"]]}
 
 

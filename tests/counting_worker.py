@@ -42,6 +42,15 @@ class CountingCore:
     def restore(self, records: Mapping[bytes, bytes]) -> None:
         self._count = int(records.get(b"count", b"0"))
 
+    def ready(self, batch: FetchedBatch, caught_up: Mapping[str, float]) -> bool:
+        """Return True: no topic waits for another."""
+        del batch, caught_up
+        return True
+
+    def part(self, batch: FetchedBatch) -> FetchedBatch:
+        """Return all of it."""
+        return batch
+
     def fold(self, batch: FetchedBatch, *, final: bool = False) -> Collection[bytes]:
         del final
         for offset, value in zip(batch.offsets, batch.values, strict=True):

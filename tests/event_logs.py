@@ -33,6 +33,8 @@ class Event(NamedTuple):
     outcome: int = 0
     tenant: str | None = None
     weight: int = 7  # cost, duration and tokens are made of it
+    model: str | None = None
+    confidence: float | None = None
 
     def record(self) -> dict[str, Any]:
         """Return it as the oracle takes it."""
@@ -47,12 +49,15 @@ class Event(NamedTuple):
             "input_tokens": self.weight * 3,
             "output_tokens": self.weight * 5,
             "cached_tokens": self.weight,
+            "model": self.model,
+            "confidence": self.confidence,
         }
 
 
 def columns(events: Sequence[Event]) -> TaskColumns:
     """Return events as the core takes them."""
     weight = np.array([event.weight for event in events], np.int64)
+    confidence = [np.nan if one.confidence is None else one.confidence for one in events]
     return TaskColumns(
         occurred_at=np.array([event.at for event in events], np.int64),
         outcome=np.array([event.outcome for event in events], np.int8),
@@ -64,6 +69,8 @@ def columns(events: Sequence[Event]) -> TaskColumns:
         tenant=DictColumn.of([event.tenant for event in events]),
         agent=DictColumn.of([event.agent for event in events]),
         task_type=DictColumn.of([event.task_type for event in events]),
+        model=DictColumn.of([event.model for event in events]),
+        confidence=np.array(confidence, np.float64),
     )
 
 
@@ -174,7 +181,11 @@ def logs(
         for index in range(size):
             move = index * spread
             outcome = outcomes[index % len(outcomes)]
-            events.append(Event(at + move, now + move, agent, task_type, outcome, None, index))
+            # Some series have two models; some events, and some of those at edges, a confidence.
+            model = None if task_type == "t" else "mn"[index % 7 == 0]
+            sure = None if index % 5 == 0 else index % 21 / 20
+            one = Event(at + move, now + move, agent, task_type, outcome, None, index, model, sure)
+            events.append(one)
         now += spread * (size - 1)
     return events
 

@@ -152,8 +152,9 @@ async def test_what_is_no_record_of_ours_is_unusable_and_not_asked_for_again(
 async def test_our_own_records_carry_the_frame_they_are_given(topics: Settings) -> None:
     frame = schemas.registry_frame(77)
     catalog = SchemaCatalog(topics, {"Window": frame})
-    window = dict.fromkeys([field["name"] for field in schemas.schema("Window")["fields"]], 7)
-    window |= {"tenant": None, "agent_id": "a", "task_type": "t"}  # type: ignore[dict-item]
+    fields = schemas.schema("Window")["fields"]
+    window = {field["name"]: field.get("default", 7) for field in fields}
+    window |= {"agent_id": "a", "task_type": "t"}
 
     value = catalog.encode("Window", window)
 

@@ -106,6 +106,9 @@ def rows_of(columns: TaskColumns) -> list[Row]:
             columns.tenant.to_list(),
             columns.agent.to_list(),
             columns.task_type.to_list(),
+            columns.model.to_list(),
+            [None if math.isnan(each) else each for each in columns.confidence.tolist()],
+            columns.features.to_list(),
             strict=True,
         )
     )
@@ -123,6 +126,9 @@ def row_of(record: Record) -> Row:
         record["tenant"],
         record["agent_id"],
         record["task_type"],
+        record["model"] or None,
+        record["confidence"],
+        record["input_features"],
     )
 
 
@@ -136,6 +142,10 @@ def keeps_limits(record: Record) -> bool:
         and 0 <= record["duration_ms"] <= 1e12
         and 0 <= record["cost_usd"] <= 1e9
         and all(0 <= count <= 2**40 for count in tokens)
+        and len(record["model"] or "") <= 256
+        and 0 <= (record["confidence"] or 0) <= 1
+        and len(record["input_features"]) <= 256
+        and all(map(math.isfinite, record["input_features"]))
     )
 
 
@@ -144,6 +154,7 @@ USED = {"event_id", "tenant", "agent_id", "task_type", "occurred_at", "outcome",
     "input_tokens",
     "output_tokens",
     "cached_tokens",
+    "model",
 }
 REFERENCE = schemas.build(
     {
@@ -360,8 +371,21 @@ def test_each_kind_of_bad_record_has_its_reason() -> None:
         ("task_type", "", False),
         ("task_type", "\N{GRINNING FACE}" * 256, True),
         ("task_type", "x" * 257, False),
-        ("model", "x" * 20_000, True),
-        ("input_features", [1.0] * 300, True),
+        ("model", "", True),
+        ("model", "x" * 256, True),
+        ("model", "\N{GRINNING FACE}" * 257, False),
+        ("model", "x" * 20_000, False),
+        ("prompt_version", "x" * 20_000, True),
+        ("confidence", 0.0, True),
+        ("confidence", 1.0, True),
+        ("confidence", 1.0000001, False),
+        ("confidence", -1e-300, False),
+        ("confidence", math.nan, False),
+        ("input_features", [1.0] * 256, True),
+        ("input_features", [-1e308, 5e-324, -0.0], True),
+        ("input_features", [1.0] * 257, False),
+        ("input_features", [1.0, math.nan], False),
+        ("input_features", [math.inf], False),
     ],
 )
 @pytest.mark.parametrize("neighbours", [0, 30])
@@ -384,7 +408,7 @@ def test_fields_are_judged_at_their_limits(
 
 def test_text_that_is_not_used_is_not_judged() -> None:
     for count in (2, 40):
-        batch = batch_of("TaskFinished", [a_task(i, model="qqqq") for i in range(count)])
+        batch = batch_of("TaskFinished", [a_task(i, prompt_version="qqqq") for i in range(count)])
         values = [(value or b"").replace(b"qqqq", b"q\xff\xfeq") for value in batch.values]
         assert decoder().decode(a_batch(list(values), list(batch.keys))).refused == []
 
@@ -399,7 +423,7 @@ def test_an_array_that_claims_to_be_endless_does_not_hang(count: int) -> None:
 
 
 def test_text_that_is_not_utf_8_is_a_bad_body_where_it_is_read() -> None:
-    for field in ("event_id", "agent_id", "task_type"):
+    for field in ("event_id", "agent_id", "task_type", "model"):
         records = [a_task(number, **{field: "qqqq"}) for number in range(30)]
         batch = batch_of("TaskFinished", records)
         values = list(batch.values)
@@ -413,8 +437,9 @@ def test_text_that_is_not_utf_8_is_a_bad_body_where_it_is_read() -> None:
 def test_names_of_refused_records_do_not_reach_the_core() -> None:
     records = [a_task(number) for number in range(30)]
     records[4] |= {"agent_id": "ghost", "task_type": "ghost", "tenant": "ghost", "cost_usd": -1.0}
+    records[4] |= {"model": "ghost"}
     value = decoder().decode(batch_of("TaskFinished", records)).value
-    for column in (value.agent, value.tenant, value.task_type):
+    for column in (value.agent, value.tenant, value.task_type, value.model):
         assert set(column.values) == set(column.to_list())
         assert "ghost" not in column.values
 
@@ -453,16 +478,25 @@ def older(*, without: tuple[str, ...] = (), **kinds: Any) -> schemas.Schema:
         for field in raw["fields"]
         if field["name"] not in without
     ]
+    for field in fields:
+        if field["name"] in kinds:
+            field.pop("default", None)
     return schemas.build({**raw, "fields": fields})
 
 
 NEWER_OUTCOME = {"type": "enum", "name": "TaskOutcome", "symbols": ["AUTOMATED", "DEFERRED"]}
 VERSIONS = {
-    "fewer fields": older(without=("cached_tokens", "tenant", "input_features")),
+    "fewer fields": older(
+        without=("cached_tokens", "tenant", "input_features", "model", "confidence")
+    ),
     "other types": older(cost_usd="float", duration_ms="long", input_tokens="int"),
+    "texts as bytes": older(model=["null", "bytes"], task_type="bytes"),
+    "confidence that is always there": older(confidence="float"),
+    "features as floats": older(input_features={"type": "array", "items": "float"}),
+    "whole features": older(input_features={"type": "array", "items": "long"}),
     "another order of null": older(tenant=["string", "null"]),
     "a newer outcome": older(outcome=NEWER_OUTCOME),
-    "fields without columns": older(input_features={"type": "array", "items": "string"}),
+    "fields without columns": older(prompt_version={"type": "array", "items": "string"}),
 }
 
 
@@ -478,11 +512,18 @@ def test_known_versions_are_read_beside_the_current_one(version: str) -> None:
         if version == "other types":
             written["duration_ms"] = i
         if version == "fields without columns":
-            written["input_features"] = ["x"]
+            written["prompt_version"] = ["x"]
         if version == "a newer outcome":
             written["outcome"], records[i]["outcome"] = "DEFERRED", "UNKNOWN"
+        if version == "texts as bytes":
+            written |= {name: written[name].encode() for name in ("model", "task_type")}
+        if version == "confidence that is always there":
+            written["confidence"] = records[i]["confidence"] = 0.25
+        if version == "whole features":
+            written["input_features"] = records[i]["input_features"] = [3] * (i % 4)
         if "cached_tokens" not in names:
-            records[i]["cached_tokens"] = None
+            records[i] |= {"cached_tokens": None, "model": None, "confidence": None}
+            records[i]["input_features"] = []
         values[i] = other.write(written)
     mixed = a_batch(values, list(batch.keys))
     decoded = decoder(find={other.frame: other}.get).decode(mixed)
@@ -531,7 +572,8 @@ def test_an_id_that_nobody_knows_is_refused_and_worth_a_look_up() -> None:
 def test_a_schema_that_becomes_known_is_used_from_then_on() -> None:
     other = VERSIONS["fewer fields"]
     known: dict[bytes, schemas.Schema] = {}
-    records = [a_task(i, tenant=None, cached_tokens=None) for i in range(30)]
+    missing = dict.fromkeys(("tenant", "cached_tokens", "model", "confidence"))
+    records = [a_task(i, **missing, input_features=[]) for i in range(30)]
     names = {field["name"] for field in other.raw["fields"]}
     values = [other.write({k: v for k, v in r.items() if k in names}) for r in records]
     batch = a_batch(list(values), list(batch_of("TaskFinished", records).keys))
@@ -630,7 +672,9 @@ def test_security_events_have_the_checks_of_tasks() -> None:
 
 
 def test_our_own_records_are_decoded_whatever_their_key() -> None:
-    window: Record = dict.fromkeys([f["name"] for f in schemas.schema("Window")["fields"]], 7)
+    window: Record = {
+        field["name"]: field.get("default", 7) for field in schemas.schema("Window")["fields"]
+    }
     window |= {"tenant": None, "agent_id": "a", "task_type": "t"}
     good = schemas.encode("Window", window)
     decoded = RecordDecoder("Window").decode(a_batch([good, b"?", good], [None, None, b"k"]))

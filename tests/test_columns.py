@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.columns import AUTOMATED, ESCALATED, FAILED, UNKNOWN, DictColumn, TaskColumns
+from streams.columns import (
+    AUTOMATED,
+    BINS,
+    CONFIDENCE_EDGES,
+    ESCALATED,
+    FAILED,
+    UNKNOWN,
+    DictColumn,
+    Ragged,
+    TaskColumns,
+    confidence_bins,
+)
 
 rows = st.lists(st.none() | st.sampled_from(["a", "b", "", "ä"]), max_size=12)
 
@@ -26,6 +39,9 @@ def tasks(names: list[str | None]) -> TaskColumns:
         tenant=column,
         agent=column,
         task_type=column,
+        model=column,
+        confidence=numbers / 10,
+        features=Ragged.of([[float(n)] * (n % 3) for n in range(len(names))]),
     )
 
 
@@ -64,6 +80,9 @@ def test_take_keeps_rows_together(names: list[str | None], data: st.DataObject) 
     assert taken.occurred_at.tolist() == chosen
     assert taken.cached_tokens.tolist() == [row + 5 for row in chosen]
     assert taken.agent.to_list() == [names[row] for row in chosen]
+    assert taken.model.to_list() == [names[row] for row in chosen]
+    assert taken.confidence.tolist() == [row / 10 for row in chosen]
+    assert taken.features.to_list() == [[float(row)] * (row % 3) for row in chosen]
     assert taken.outcome.dtype == np.int8
 
 
@@ -75,3 +94,53 @@ def test_joined_tasks_are_the_tasks_they_were_cut_from(cut: int) -> None:
     assert joined.occurred_at.tolist() == [0, 1, 2]
     assert joined.outcome.tolist() == whole.outcome.tolist()
     assert joined.tenant.to_list() == ["a", None, "b"]
+    assert joined.model.to_list() == ["a", None, "b"]
+    assert joined.confidence.tolist() == [0, 0.1, 0.2]
+    assert joined.features.to_list() == [[], [1.0], [2.0, 2.0]]
+
+
+def test_columns_left_out_are_of_events_that_have_none() -> None:
+    whole = tasks(["a", "b"])
+    bare = replace(whole, model=DictColumn.of([]), confidence=np.empty(0), features=Ragged.empty(0))
+
+    assert bare.model.to_list() == [None, None]
+    assert np.isnan(bare.confidence).all()
+    assert bare.features.to_list() == [[], []]
+    assert TaskColumns.join([bare, whole]).model.to_list() == [None, None, "a", "b"]
+    assert TaskColumns.join([whole, bare]).features.to_list() == [[], [1.0], [], []]
+
+
+def test_a_column_of_another_length_is_an_error() -> None:
+    whole = tasks(["a", "b"])
+    with pytest.raises(ValueError, match="column model has 3 rows and occurred_at 2"):
+        replace(whole, model=DictColumn.of(["m"] * 3))
+
+
+@given(st.lists(st.one_of(st.just(np.nan), st.floats(0, 1), st.sampled_from(CONFIDENCE_EDGES))))
+def test_a_confidence_is_in_the_bin_between_its_edges(found: list[float]) -> None:
+    def bin_of(one: float) -> int:
+        if np.isnan(one):
+            return -1
+        return next(i for i in range(BINS - 1, -1, -1) if one >= CONFIDENCE_EDGES[i])
+
+    assert confidence_bins(np.array(found, np.float64)).tolist() == [bin_of(one) for one in found]
+
+
+def test_a_confidence_just_below_an_edge_is_below_it() -> None:
+    below = np.nextafter(np.array(CONFIDENCE_EDGES[1:]), 0)
+    assert confidence_bins(below).tolist() == list(range(BINS))
+    assert confidence_bins(np.array(CONFIDENCE_EDGES)).tolist() == [*range(BINS), BINS - 1]
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=False), max_size=4), max_size=8))
+def test_ragged_rows_come_back_taken_and_joined(lists: list[list[float]]) -> None:
+    column = Ragged.of(lists)
+    indices = np.arange(len(lists))[::-2]
+
+    assert column.to_list() == lists
+    assert column.take(indices).to_list() == [lists[i] for i in indices]
+    assert Ragged.join([column, column.take(indices)]).to_list() == [
+        *lists,
+        *(lists[i] for i in indices),
+    ]
+    assert Ragged.empty(2).to_list() == [[], []]

@@ -65,6 +65,7 @@ def cell(column: Column, kind: Any, row: int) -> Any:
             return None
         data = column.bytes_at(row)
         return data.decode() if plain == "string" else data
+    assert isinstance(column, tuple)
     numbers, present = column
     if present is not None and not present[row]:
         return None
@@ -110,7 +111,7 @@ def test_of_any_bytes_the_regular_ones_are_read_as_fastavro_reads_them(
                     got = column.bytes_at(row) if column.present[row] else None
                     exp = record[name]
                     assert got == (exp.encode() if isinstance(exp, str) else exp)
-                elif column[0] is not None:
+                elif isinstance(column, tuple):
                     numbers, present = column
                     got = numbers[row].item() if present is None or present[row] else None
                     assert struct.pack("<d", got or 0) == struct.pack("<d", record[name] or 0)

@@ -14,6 +14,7 @@ HOUR_MS = 3_600_000
 def alert(status: str, at: int = 30 * DAY_MS) -> dict[str, Any]:
     return {
         "status": status,
+        "reason": "CONDITION_TRUE",
         "page": True,
         "rule": "error-rate",
         "entity_id": "document-intake",
@@ -26,6 +27,7 @@ def window(hour: int, **counts: int) -> dict[str, Any]:
     zero = {"automated": 0, "escalated": 0, "failed": 0, "unknown": 0, "cost_micro_usd": 0}
     start = ORIGIN + hour * HOUR_MS
     fixed = {"agent_id": "a", "task_type": "t", "window_start": start, "at": start + HOUR_MS}
+    fixed |= {"series": "TASKS"}
     return fixed | zero | counts
 
 
@@ -47,6 +49,50 @@ def test_a_pipe_gets_one_line_a_transition_with_its_word_however_long() -> None:
     assert "day 31 00:00  FIRING" in lines[0]
     assert totals.transitions == {"FIRING": 1, "UPDATED": 1, "RESOLVED": 1}
     assert totals.first_firing is not None
+
+
+def test_a_page_is_counted_when_it_calls_and_not_when_it_ends() -> None:
+    shown, totals, out = view(terminal=False)
+    with shown:
+        shown.alert(alert("FIRING") | {"page": False})
+        shown.alert(alert("UPDATED") | {"reason": "GROUP_WAIT"})
+        shown.alert(alert("RESOLVED"))
+
+    assert totals.pages == 1
+    assert [line.split()[5:7] for line in out.getvalue().splitlines()] == [
+        ["FIRING", "no"],
+        ["UPDATED", "PAGE"],
+        ["RESOLVED", "PAGE"],
+    ]
+    assert "(GROUP_WAIT)" in out.getvalue()
+
+
+def test_a_retraining_request_is_a_line_of_its_own_kind() -> None:
+    shown, totals, out = view(terminal=False)
+    with shown:
+        shown.request(
+            {
+                "status": "REQUESTED",
+                "cause": "INPUT_DRIFT",
+                "action": "FINE_TUNE",
+                "summary": "a: input drift: turns up",
+                "updated_at": ORIGIN,
+            }
+        )
+
+    assert "REQUESTED  retrain" in out.getvalue()
+    assert "INPUT_DRIFT: a: input drift: turns up" in out.getvalue()
+    assert totals.requests == {"REQUESTED": 1}
+    assert totals.transitions == {}
+
+
+def test_windows_of_other_series_are_not_tasks() -> None:
+    shown, _, out = view(terminal=True)
+    with shown:
+        shown.window(window(24, automated=1))
+        shown.window(window(25, automated=50) | {"series": "CALLS", "agent_id": "caller"})
+
+    assert "caller" not in out.getvalue()
 
 
 def test_a_pipe_gets_phases_and_progress() -> None:

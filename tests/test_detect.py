@@ -134,8 +134,8 @@ def test_a_gap_of_years_costs_no_time_and_no_state() -> None:
     assert TransitionReason.REBASELINED in resolved
     keys = sorted(key.decode() for key in player.played.state)
     assert [key for key in keys if key.startswith("pane/")] == [
-        f"pane/1h/1/{far // HOUR * HOUR}".replace("/1/", "/0/"),
-        f"pane/1m/0/{far // MINUTE * MINUTE}",
+        f"pane/tasks/1h/0/{far // HOUR * HOUR}",
+        f"pane/tasks/1m/0/{far // MINUTE * MINUTE}",
     ]
 
 

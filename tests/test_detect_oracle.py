@@ -54,8 +54,8 @@ def _equal(mine: Any, theirs: Any) -> bool:
 
 
 def _sorted(windows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = ("at", "window_start", "agent_id", "task_type")
-    return sorted(windows, key=lambda one: [one[name] for name in names])
+    names = ("at", "window_start", "agent_id", "task_type", "model")
+    return sorted(windows, key=lambda one: [str(one[name]) for name in names])
 
 
 @EXAMPLES

@@ -44,10 +44,10 @@ def test_missing_extra_twice_and_different_are_each_named() -> None:
     different[0].findings[0]["value"] += 1e-12
     assert compare(expected, different) == []
     different[0].findings[0]["value"] += 1e-6
-    different[0].alerts[0]["page"] = False
+    different[0].alerts[0]["severity"] = "INFO"
     lines = compare(expected, different)
     assert "value is 1.000001" in lines[0]
-    assert "page is False, expected True" in lines[1]
+    assert "severity is 'INFO', expected 'HIGH'" in lines[1]
 
     letter = DeadLetter("agentops.tasks", 0, 7, "FUTURE")
     extra = deepcopy(expected)
@@ -56,6 +56,22 @@ def test_missing_extra_twice_and_different_are_each_named() -> None:
         " dead letter said 2 times",
         " dead letter extra",
     ]
+
+
+def test_what_the_incidents_add_is_not_compared_but_never_said_twice() -> None:
+    expected = burst().outputs
+    withheld = deepcopy(expected)
+    (first,) = withheld[0].alerts
+    first |= {"status": "WITHHELD", "reason": "GROUPED"}
+    withheld[0].alerts.append(first | {"status": "FIRING", "reason": "RELEASED"})
+    assert compare(expected, withheld) == []
+
+    withheld[0].alerts.append(withheld[0].alerts[1])
+    assert "alert said 2 times" in compare(expected, withheld)[0]
+
+    ended = [first | {"status": "RESOLVED", "reason": reason} for reason in ("QUIET", "IDLE")]
+    withheld[0].alerts[1:] = ended
+    assert "alert resolved 2 times" in compare(expected, withheld)[0]
 
 
 def test_the_order_of_a_rules_findings_and_of_alerts_is_compared() -> None:

@@ -18,6 +18,7 @@ from streams.app import topology_text
 from streams.batch import FetchedBatch, Refusal
 from streams.cli import app
 from streams.compatibility import obstacles
+from streams.controls import ControlOutcome
 from streams.dead_letters import CURES, dead_letter
 from streams.diagnosis import Check, Status
 from streams.durations import duration_text
@@ -28,11 +29,15 @@ from streams.letter_replay import LetterFate
 from streams.metrics import Metrics
 from streams.releases import judge
 from streams.rules import RuleSet
+from streams.samples import Sample
 from streams.settings import OTHER_NAMES, Settings
 from streams.stage import StopReason
 from streams.subjects import subjects
+from streams.surge import SurgeArm
 from streams.topics import TOPICS, TopicSpec
 from streams.units import BatchVerdict, UnitStatus
+from streams.validate import RECORDS as INPUTS
+from streams.validate import Given, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,6 +90,7 @@ ENUMS: list[tuple[str, str, type[StrEnum]]] = [
     ("consuming-alerts.md", "## Status", reasons.AlertStatus),
     ("consuming-alerts.md", "## Severity and page", reasons.Severity),
     ("consuming-alerts.md", "## From findings to alerts", Outcome),
+    ("incidents.md", "## Controls", ControlOutcome),
     ("running.md", "## When a partition stops", StopReason),
     ("running.md", "### Units", UnitStatus),
     ("running.md", "### Batches", BatchVerdict),
@@ -102,6 +108,12 @@ def test_every_member_of_an_enum_stands_in_its_table(
     page: str, heading: str, enum: type[StrEnum]
 ) -> None:
     assert sorted(first_cells(DOCS / page, heading)) == sorted(enum)
+
+
+def test_every_reason_of_the_incidents_stands_in_its_table() -> None:
+    own = set(reasons.AlertReason) - set(reasons.TransitionReason)
+    rows = first_cells(DOCS / "consuming-alerts.md", "## Reasons")
+    assert set(rows) == own | {reasons.AlertReason.SIGNAL_JOINED}
 
 
 # -- settings ----------------------------------------------------------------------------------
@@ -200,6 +212,15 @@ def kind(avro: Any) -> str:
 RECORDS = [
     ("TaskFinished", "producing.md", "## TaskFinished"),
     ("SecurityEvent", "producing.md", "## SecurityEvent"),
+    ("IntegrationCall", "producing.md", "## IntegrationCall"),
+    ("HumanReview", "producing.md", "## HumanReview"),
+    ("Change", "producing.md", "## Change"),
+    ("QueueDepth", "producing.md", "## QueueDepth"),
+    ("AgentProfile", "producing.md", "## AgentProfile"),
+    ("Control", "producing.md", "## Control"),
+    ("RetrainingRequest", "topics.md", "## RetrainingRequest"),
+    ("TrainingSignal", "topics.md", "## TrainingSignal"),
+    ("Partials", "topics.md", "## Partials"),
     ("Alert", "consuming-alerts.md", "## Fields"),
     ("Finding", "topics.md", "## Finding"),
     ("Window", "topics.md", "## Window"),
@@ -238,7 +259,7 @@ def test_the_worked_examples_are_what_the_encoder_writes() -> None:
     assert schemas.encode(name, record) == octets
 
 
-@pytest.mark.parametrize("name", ["TaskFinished", "SecurityEvent"])
+@pytest.mark.parametrize("name", INPUTS.values())
 def test_the_frame_of_each_input_record_is_printed(name: str) -> None:
     rows = table(DOCS / "producing.md", "### Single objects")
 
@@ -366,7 +387,8 @@ def percent(share: float) -> str:
     return f"{100 * share:g}%"
 
 
-def arm_numbers(arm: DropArm | RiseArm) -> set[str]:
+def arm_numbers(arm: DropArm | RiseArm | SurgeArm) -> set[str]:
+    assert not isinstance(arm, SurgeArm), "its numbers stand in its own section"
     found = {span(arm.window_ms), span(arm.step_ms), span(arm.clear_for_ms), str(arm.min_n)}
     found |= {span(each) for each in (arm.for_ms, arm.cool_down_ms) if each}
     found |= {f"{arm.factor:g}"} | ({f"{arm.z:g}"} if arm.z else set())
@@ -398,7 +420,9 @@ def constant(where: str) -> Any:
         return getattr(importlib.import_module(module), name)
     rule, *path = where.split(".")
     named: dict[str, Any] = {one.name: one for one in RULES.rates}
-    part = (named | {"security": RULES.security, "series-limit": RULES.series_limit})[rule]
+    named |= {"security": RULES.security, "series-limit": RULES.series_limit}
+    named |= {one.name: one for one in (RULES.cost, RULES.price_step, RULES.cost_plan)}
+    part = (named | {"queue": RULES.queue, "silence": RULES.silence})[rule]
     for step in path:
         if step == "arms":
             part = {arm.name: arm for arm in part.arms}
@@ -620,12 +644,15 @@ def test_code_on_the_page_for_producers_is_taken_from_an_example(language: str) 
         assert any(re.sub(r"\n\s*", "\n", block) in source for source in sources), block
 
 
-def test_the_line_on_the_page_for_producers_is_an_event() -> None:
-    for block in blocks(DOCS / "producing.md", "json"):
-        event = json.loads(block)
+def test_each_line_on_the_page_for_producers_is_an_event_without_fault() -> None:
+    events = [json.loads(block) for block in blocks(DOCS / "producing.md", "json")]
 
-        assert event.keys() == {"topic", "record", "traceparent"}
-        assert schemas.encode("TaskFinished", event["record"])
+    for event in events:
+        at = event["record"]["occurred_at"]
+        sample = Sample("here", record=event["record"], topic=event["topic"], timestamp=at)
+        verdict = Validator(Settings(), Given(), lambda: 0).judge(sample)
+        assert (verdict.word, verdict.problems, verdict.warnings) == ("ok", [], [])
+    assert {event["topic"] for event in events} == INPUTS.keys() - {"security"}
 
 
 def test_commands_on_the_page_for_producers_name_programs_that_exist() -> None:

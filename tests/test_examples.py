@@ -20,7 +20,8 @@ from aiokafka.structs import TopicPartition
 from streams import schemas
 from streams.batch import FetchedBatch
 from streams.codec import END_OF_TIME, SecurityDecoder, TaskDecoder
-from streams.keys import MAX_ID, Keys, key_of
+from streams.keys import Keys, key_of
+from streams.limits import MAX_ID
 from streams.provision import create_topics
 from streams.registry import RegistryClient
 from streams.settings import LOCAL_PARTITIONS, Settings
@@ -370,6 +371,8 @@ def test_without_a_file_it_sends_a_task_and_a_security_event(
 ) -> None:
     produced = start(example, broker, None)
 
-    assert produced.printed == ["sent 2 records"]
+    # One language also shows a call and a review; the others would only repeat it.
+    count = 4 if example[-1].endswith("produce_aiokafka.py") else 2
+    assert produced.printed == [f"sent {count} records"]
     assert sorted(topic for topic, _, _ in produced.rows()) == ["security", "tasks"]
     assert produced.refused() == []

@@ -65,20 +65,34 @@ def test_outcomes_have_the_usual_rates_before_the_troubles() -> None:
 
 
 def test_troubles_have_the_rates_of_the_truth_file() -> None:
-    assert rate(during("automated rate 92 to 80 % for 10 h"), "AUTOMATED") == pytest.approx(
-        0.80, abs=0.005
-    )
+    drop = during("automated rate 92 to 72 % for 6 h, after a new prompt")
+    assert rate(drop, "AUTOMATED") == pytest.approx(0.72, abs=0.005)
     assert rate(during("errors 0.5 to 4 % for 4 h"), "FAILED") == pytest.approx(0.04, abs=0.002)
     assert rate(during("60 % error burst for 10 min"), "FAILED") == pytest.approx(0.6, abs=0.03)
 
 
 def test_decoys_change_volume_or_versions_and_no_rate() -> None:
-    assert during("telemetry gap").sum() == 0
     assert during("doubled volume").sum() == pytest.approx(2 * 2600 * 1.02, rel=0.05)
     assert during("quiet weekend").sum() == pytest.approx(0.3 * 1600 * 1.1, rel=0.15)
     deploy = during("a deploy: new versions, tokens and duration 6 % up")
-    assert set(whole().version[deploy]) == {1}
-    assert set(whole().version[~deploy]) == {0}
+    prompt = during("automated rate 92 to 72 % for 6 h, after a new prompt")
+    assert set(whole().version[~deploy & ~prompt]) == {0}
+    assert [len(set(whole().version[chosen])) for chosen in (deploy, prompt)] == [1, 1]
+    assert {whole().versions[code][0] for code in set(whole().version[deploy])} == {"2.4.0"}
+
+
+def test_inputs_and_volume_change_as_the_truth_says() -> None:
+    assert during("silent for 6 h").sum() == 0
+    longer = during("longer prompts: 40 % more input tokens, to the end")
+    usual = of("contract-extraction") & ~longer
+    tokens = whole().input_tokens
+    assert tokens[longer].mean() == pytest.approx(1.4 * tokens[usual].mean(), rel=0.05)
+    drifted = during("conversations get longer: 80 % more turns, to the end")
+    before = of("dispute-replies") & ~drifted
+    turns = whole().turns
+    assert turns[drifted].mean() == pytest.approx(1.8 * turns[before].mean(), rel=0.1)
+    recorded = np.array([run.turns for run in whole().runs])[whole().run]
+    assert np.array_equal(turns[~drifted], recorded[~drifted])
 
 
 def test_token_pairs_come_from_the_trace() -> None:

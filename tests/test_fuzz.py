@@ -25,7 +25,7 @@ from load.fuzz_sender import pack
 from load.lanes import BEGIN, Fuzzed, FuzzedBatch, Lane
 from load.mutations import BODIES, DAY, HOUR, KEYS, SHARES, Mutation, text, zigzag
 from load.proof import LogRecord, partition_of
-from load.reference import RECORDS, Gate, Reference, row_of
+from load.reference import DECODED, Gate, Reference, row_of
 from load.strict_avro import StrictError, StrictReader
 from streams.reasons import DeadLetterReason
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 PARTITIONS = 4
 MAKERS = (versions.current, versions.older, versions.newer)
-STREAMS = tuple(RECORDS)
+STREAMS = tuple(DECODED)
 
 
 def lane(stream: str = "tasks", values: int = 400, good: int = 200, number: int = 3) -> Lane:
@@ -221,7 +221,8 @@ def test_the_reference_refuses_a_key_in_another_partition() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"model": b"\xff\xfe"}, {"model": "m" * 300}, {"confidence": 7.0}, {}]
+    "changes",
+    [{"prompt_version": b"\xff\xfe"}, {"prompt_version": "m" * 300}, {"trust_tier": b"\x80"}, {}],
 )
 def test_of_fields_that_nobody_uses_only_the_encoding_is_judged(changes: dict[str, Any]) -> None:
     assert reference().judge("tasks", 1, KEY, value_of(**changes)).reason is None

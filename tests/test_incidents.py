@@ -1,85 +1,51 @@
-"""Incidents: which findings become alerts, what the alerts say, and that open ones are known."""
+"""Incidents: which findings become alerts and pages, over time, and that open ones are known."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
-from streams import schemas
-from streams.durations import DAY, HOUR
-from streams.findings import Entity, Evidence, Finding, Sample, rate_finding
-from streams.incidents import Alert, Incidents, Outcome, summary
-from streams.lives import Step
-from streams.reasons import EntityKind, Severity, Transition, TransitionReason
-from streams.rules import RuleSet
+from streams import state
+from streams.findings import Finding
+from streams.incidents import Incidents, Outcome
+from streams.reasons import Severity
+from tests.incident_rig import AT, Rig, agent, control, finding, integration, pages, told
 
-DROP, ERRORS = RuleSet.default().rates
-AT = 480_000 * HOUR
-SAMPLE = Sample(2310, 95, 0.015, 0.005, 4, AT - HOUR, AT)
-EVIDENCE = Evidence("agentops.tasks", 2, 100, 900)
-
-
-def finding(
-    transition: str = "FIRING",
-    reason: str = "FOR_ELAPSED",
-    at: int = AT,
-    sample: Sample = SAMPLE,
-    arm: int = 1,
-) -> Finding:
-    step = Step(0, arm, 0, at, Transition(transition), TransitionReason(reason), AT)
-    return rate_finding(ERRORS, step, Entity(None, "claims-agent"), sample, EVIDENCE)
-
-
-def fold(*findings: Finding) -> list[Alert]:
-    incidents = Incidents()
-    incidents.fold(findings)
-    return incidents.drain()[0]
-
-
+DAY = 86_400
 LIFE = (
-    finding("PENDING", "CONDITION_TRUE"),
-    finding("FIRING", "FOR_ELAPSED", AT + 2),
-    finding("UPDATED", "ARM_JOINED", AT + 3),
-    finding("RESOLVED", "CLEAR_ELAPSED", AT + 4),
+    finding("a", step="PENDING"),
+    finding("a", since=0, at=2),
+    finding("a", step="UPDATED", since=0, at=3),
+    finding("a", step="RESOLVED", since=0, at=400),
 )
 
 
-def test_each_step_that_concerns_anyone_is_one_alert_record_in_order() -> None:
-    alerts = fold(*LIFE)
-    assert [str(alert.status) for alert in alerts] == ["FIRING", "UPDATED", "RESOLVED"]
-    assert [alert.members for alert in alerts] == [[one.finding_id] for one in LIFE[1:]]
-    assert len({alert.alert_id for alert in alerts}) == 1
+def test_each_step_that_concerns_anyone_is_an_alert_record_in_order() -> None:
+    assert told(Rig().play(*LIFE)) == [
+        "a FIRING AT_ONCE",
+        "a UPDATED ARM_JOINED",
+        "a UPDATED GROUP_WAIT page",
+        "a RESOLVED CLEAR_ELAPSED page",
+    ]
 
 
-@pytest.mark.parametrize("step", [("PENDING", "CONDITION_TRUE"), ("CANCELLED", "CONDITION_FALSE")])
-def test_pending_and_cancelled_concern_nobody(step: tuple[str, str]) -> None:
-    assert fold(finding(*step)) == []
-
-
-def test_an_alert_carries_what_its_finding_says() -> None:
-    (alert,) = fold(finding())
-    assert (alert.severity, alert.page, alert.reason) == ("HIGH", True, "FOR_ELAPSED")
-    assert (alert.value, alert.threshold, alert.baseline) == (95 / 2310, 0.015, 0.005)
-    assert (alert.affected, alert.sample_count) == (["claims-agent"], 2310)
-    assert (alert.evidence_topic, alert.evidence_partition) == ("agentops.tasks", 2)
-    assert (alert.first_offset, alert.last_offset) == (100, 900)
-    assert alert.incident_id == alert.alert_id
-
-
-def test_an_alert_ends_when_it_is_resolved() -> None:
-    assert [alert.ends_at for alert in fold(*LIFE)] == [None, None, AT + 4]
+def test_pending_and_cancelled_concern_nobody() -> None:
+    assert Rig().play(LIFE[0], finding("a", step="CANCELLED", since=0, at=5)) == []
 
 
 def test_a_resolve_of_what_is_not_open_is_dropped_and_counted() -> None:
-    incidents = Incidents()
-    incidents.fold([LIFE[3]])
-    assert incidents.drain() == ([], [])
-    assert incidents.outcomes[Outcome.NOT_OPEN] == 1
+    rig = Rig()
+    assert rig.play(LIFE[3]) == []
+    assert rig.incidents.outcomes[Outcome.NOT_OPEN] == 1
 
 
 def test_an_update_of_what_is_not_open_still_reaches_a_person() -> None:
-    assert [alert.page for alert in fold(LIFE[2], LIFE[3])] == [True, True]
+    assert told(Rig().play(*LIFE[2:])) == [
+        "a UPDATED ARM_JOINED",
+        "a UPDATED GROUP_WAIT page",
+        "a RESOLVED CLEAR_ELAPSED page",
+    ]
 
 
 def test_every_outcome_is_counted_from_the_start() -> None:
@@ -89,129 +55,127 @@ def test_every_outcome_is_counted_from_the_start() -> None:
     assert [incidents.outcomes[one] for one in Outcome] == [1, 1, 1, 1, 0]
 
 
-def test_an_alert_has_exactly_the_fields_of_its_schema_in_their_order() -> None:
-    names = [field["name"] for field in schemas.schema("Alert")["fields"]]
-    assert [field.name for field in fields(Alert)] == names
+def test_a_page_waits_for_its_group_and_not_longer() -> None:
+    rig = Rig()
+    rig.play(agent("a", at=10))
+    assert rig.until(54.9) == []
+    (paged,) = rig.until(55)
+    assert (paged.page, paged.reason, paged.updated_at) == (True, "GROUP_WAIT", AT + 55_000)
 
 
-def test_an_alert_survives_avro() -> None:
-    for alert in fold(*LIFE):
-        name, record = schemas.decode(schemas.encode("Alert", alert.to_record()))
-        assert (name, record) == ("Alert", alert.to_record())
+def test_a_page_that_is_over_before_its_wait_is_explained() -> None:
+    rig = Rig()
+    found = rig.play(agent("a", at=0), agent("a", "RESOLVED", since=0, at=20))
+    assert told(found)[1:] == ["a WITHHELD GROUP_WAIT", "a RESOLVED CLEAR_ELAPSED"]
 
 
-def test_a_resolved_alert_leaves_a_tombstone() -> None:
-    incidents = Incidents()
-    incidents.fold(LIFE[:3])
-    ((key, value),) = incidents.drain()[1]
-    assert key == f"alert/{LIFE[0].alert_id}".encode()
-    assert value is not None
-    incidents.fold(LIFE[3:])
-    assert incidents.drain()[1] == [(key, None)]
-    assert len(incidents) == 0
+@pytest.mark.parametrize("given", [{"rule": "security"}, {"severity": Severity.CRITICAL}])
+def test_security_and_critical_alerts_page_at_once(given: dict[str, Any]) -> None:
+    rig = Rig()
+    rig.play(integration(at=0))
+    assert told(rig.play(agent("a", at=1, **given))) == ["a FIRING AT_ONCE page"]
 
 
-def test_a_restored_incidents_knows_what_is_open() -> None:
-    first, second = Incidents(), Incidents()
-    first.fold(LIFE[:2])
-    second.restore((key, value) for key, value in first.drain()[1] if value is not None)
-    for incidents in (first, second):
-        incidents.fold(LIFE[2:])
-    assert first.drain() == second.drain()
+def test_each_further_security_event_that_pages_is_told_to_a_person() -> None:
+    rig = Rig()
+    rig.play(finding("a", "security", page=False))
+    news = finding("a", "security", "UPDATED", since=0, at=1)
+    assert told(rig.play(news)) == ["a UPDATED ARM_JOINED page"]
 
 
-def test_a_state_record_of_another_kind_is_refused() -> None:
-    value = schemas.encode("Finding", finding().to_record())
-    with pytest.raises(ValueError, match="holds Finding"):
-        Incidents().restore([(b"alert/x", value)])
+def test_what_becomes_critical_pages_at_once_even_if_it_was_withheld() -> None:
+    rig = Rig()
+    rig.play(integration(at=0), agent("a", at=50))
+    worse = agent("a", "UPDATED", since=50, at=60, severity=Severity.CRITICAL)
+    assert told(rig.play(worse)) == ["a UPDATED ARM_JOINED page"]
+
+
+def test_what_pages_nobody_never_pages() -> None:
+    rig = Rig()
+    rig.play(agent("a", page=False))
+    rig.until(3 * DAY)
+    assert pages(rig.alerts) == []
+
+
+def test_an_incident_that_nobody_saw_pages_again_every_day() -> None:
+    rig = Rig()
+    rig.play(agent("a"))
+    rig.until(45 + 2 * DAY)
+    assert [one.reason for one in pages(rig.alerts)] == ["GROUP_WAIT", "REPEATED", "REPEATED"]
 
 
 def test_what_was_drained_does_not_come_again() -> None:
     incidents = Incidents()
     incidents.fold(LIFE)
     incidents.drain()
+    assert not incidents.dirty
     assert incidents.drain() == ([], [])
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (
-            finding(),
-            "claims-agent: error rate 4.1 % over 1 h, limit 1.5 % (usual 0.5 %, 2,310 tasks)",
-        ),
-        (
-            finding(arm=2, sample=SAMPLE._replace(n=40, k=20, limit=0.3, baseline=None, weeks=0)),
-            (
-                "claims-agent: error rate 50.0 % over 5 min, limit 30.0 % "
-                "(no usual rate known yet, 40 tasks)"
-            ),
-        ),
-        (
-            finding(sample=SAMPLE._replace(weeks=2)),
-            (
-                "claims-agent: error rate 4.1 % over 1 h, limit 1.5 % (usual 0.5 % from 2 weeks, "
-                "2,310 tasks)"
-            ),
-        ),
-        (
-            finding("RESOLVED", "CLEAR_ELAPSED", sample=SAMPLE._replace(k=1)),
-            "claims-agent: error rate back at 0.04 % over 1 h (usual 0.5 %, 2,310 tasks)",
-        ),
-        (
-            finding("RESOLVED", "REBASELINED", AT + 7 * DAY),
-            (
-                "claims-agent: error rate 4.1 % over 1 h, taken as the new usual after 7 days "
-                "(usual 0.5 %, 2,310 tasks)"
-            ),
-        ),
-        (
-            Finding.partition_stopped(3, "STATE_MISSING", AT),
-            "partition 3: partition stopped, STATE_MISSING",
-        ),
-    ],
-)
-def test_a_summary_is_one_sentence_with_the_numbers(given: Finding, expected: str) -> None:
-    assert summary(given) == expected
+def test_a_restored_incidents_goes_on_as_if_nothing_had_happened() -> None:
+    first, second = Rig(), Rig()
+    for rig in (first, second):
+        rig.play(*LIFE[:2])
+    second.restart()
+    for rig in (first, second):
+        rig.play(*LIFE[2:])
+    assert first.alerts == second.alerts
+    assert first.state == second.state
 
 
-def quiet(rule: str, transition: str, **given: object) -> Finding:
-    base = replace(finding(transition, "QUIET"), rule=rule, arm=None)
-    return replace(base, **given)  # type: ignore[arg-type]
+def test_a_state_record_of_another_kind_is_refused() -> None:
+    value = state.encode("LimitState", dict.fromkeys(("started_at", "last_seen"), 0) | REST)
+    with pytest.raises(ValueError, match="holds LimitState"):
+        Incidents().restore([(b"alert/x", value)])
 
 
-@pytest.mark.parametrize(
-    ("transition", "count", "expected"),
-    [
-        ("FIRING", 1, "acme/claims-agent: OTHER, 1 security event so far"),
-        ("UPDATED", 3, "acme/claims-agent: OTHER, 3 security events so far"),
-        ("RESOLVED", 3, "acme/claims-agent: OTHER, quiet after 3 security events"),
-    ],
-)
-def test_a_summary_of_security_names_agent_kind_and_count(
-    transition: str, count: int, expected: str
-) -> None:
-    given = quiet("security", transition, tenant="acme", kind="OTHER", sample_count=count)
-    assert summary(given) == expected
+REST = {"events": 0, "last_offset": 0}
 
 
-@pytest.mark.parametrize(
-    ("transition", "expected"),
-    [
-        ("FIRING", "partition 3: 17 records refused, its bound of 20,000 series is reached"),
-        ("RESOLVED", "partition 3: no record refused any more, after 17 records"),
-    ],
-)
-def test_a_summary_of_the_series_limit_names_partition_and_bound(
-    transition: str, expected: str
-) -> None:
-    given = quiet(
-        "series-limit",
-        transition,
-        entity_kind=EntityKind.PARTITION,
-        entity_id="3",
-        sample_count=17,
-        threshold=20_000.0,
-        severity=Severity.WARNING,
-    )
-    assert summary(given) == expected
+def test_a_closed_incident_is_forgotten_after_a_day() -> None:
+    rig = Rig()
+    rig.play(*LIFE)
+    assert any(key.startswith(b"incident/") for key in rig.state)
+    rig.until(400 + DAY)
+    assert list(rig.state) == [state.INCIDENTS_CLOCK_KEY]
+
+
+def test_the_clock_does_not_run_ahead_of_the_time_of_production() -> None:
+    incidents = Incidents()
+    incidents.fold([agent("a", at=100)], [AT + 40_000])
+    assert incidents.clock == AT + 40_000
+
+
+def test_the_clock_follows_the_wall_by_its_lag_when_nothing_comes() -> None:
+    rig = Rig()
+    rig.incidents.fold([agent("a", at=0)], [AT + 7_000])
+    rig.incidents.idle(AT + 7_000 + 44_999)
+    assert pages(rig.collect()) == []
+    rig.incidents.idle(AT + 7_000 + 45_000)
+    assert len(pages(rig.collect())) == 1
+
+
+def test_the_clock_never_goes_back() -> None:
+    rig = Rig()
+    rig.play(agent("a", at=100), agent("b", at=0))
+    rig.incidents.idle(AT)
+    assert rig.incidents.clock == AT + 100_000
+
+
+def test_an_idle_clock_lets_a_waiting_control_take_effect() -> None:
+    rig = Rig()
+    rig.incidents.fold([agent("a", at=0)], [AT + DAY * 1000])
+    rig.incidents.idle(AT + DAY * 1000 + 60_000)
+    rig.collect()
+    said = control("ACKNOWLEDGE", at=DAY + 1, match_rule="error-rate")
+    assert rig.play(said) == []
+    rig.incidents.idle(AT + DAY * 1000 + 61_000)
+    assert told(rig.collect()) == ["a ACKNOWLEDGED ACKNOWLEDGED"]
+
+
+def test_a_partition_that_stops_pages_at_once_and_moves_no_clock() -> None:
+    rig = Rig()
+    rig.play(agent("a", at=0))
+    found = rig.play(Finding.partition_stopped(3, "STATE_MISSING", AT + DAY * 1000))
+    assert told(found) == ["3 FIRING AT_ONCE page"]
+    assert rig.incidents.clock == AT

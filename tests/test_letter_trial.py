@@ -90,4 +90,4 @@ async def test_where_nobody_answers_an_unknown_schema_is_said_to_be_unasked() ->
 
 
 async def test_what_workers_do_not_read_is_not_judged() -> None:
-    assert await try_letter(letter(event()), Target("reviews", 0, 1), SETTINGS, NOW) is None
+    assert await try_letter(letter(event()), Target("windows", 0, 1), SETTINGS, NOW) is None

@@ -157,22 +157,56 @@ def test_a_published_pane_has_not_changed_until_something_is_added() -> None:
     assert panes.revisions(row, expired).tolist() == [0]
 
 
-def test_a_series_with_every_hour_of_36_days_takes_about_50_kb() -> None:
-    panes = Panes(HOUR, 24, 40, sums=5, published=True)
+@pytest.mark.parametrize(("number", "width"), [(1, HOUR), (10, HOUR), (20, DAY)])
+def test_panes_of_any_number_of_counts_add_weights_and_come_back(number: int, width: int) -> None:
+    random, span = Random(number), 24 if width == HOUR else 1
+    panes, other = (Panes(width, span, 40, sums=2, counts=number) for _ in range(2))
+    expected: Counter[tuple[int, int, int]] = Counter()
+    totals: Counter[tuple[int, int, int]] = Counter()
+    for one in (panes, other):
+        one.reserve(ROWS)
+    for _ in range(5):
+        rows = np.array([random.choice([0, 3, 299]) for _ in range(50)])
+        starts = BEGIN // width + np.array([random.randrange(20) for _ in range(50)])
+        outcomes = np.array([random.randrange(number) for _ in range(50)])
+        weights = np.array([random.randint(1, 1000) for _ in range(50)])
+        panes.add(rows, starts, outcomes, [weights * 7, outcomes], weights)
+        for key, weight in zip(np.c_[rows, starts, outcomes].tolist(), weights, strict=True):
+            row, start, outcome = key
+            expected[row, start, outcome] += weight
+            totals[row, start, 0] += weight * 7
+            totals[row, start, 1] += outcome
+    for key in panes.take_dirty():
+        other.load(key.start, panes.dump(key))
+
+    rows, first = np.array([299, 0, 7, 3]), BEGIN // width - 3
+    for one in (panes, other):
+        counts, sums = one.counts(rows, first, 26), one.sums(rows, first, 26)
+        assert counts.shape == (4, 26, number)
+        assert sums.shape == (4, 26, 2)
+        for index, row in enumerate(rows.tolist()):
+            for pane in range(26):
+                at = first + pane
+                assert counts[index, pane].tolist() == [expected[row, at, o] for o in range(number)]
+                assert sums[index, pane].tolist() == [totals[row, at, which] for which in (0, 1)]
+
+
+def test_a_series_with_every_hour_of_36_days_takes_about_60_kb() -> None:
+    panes = Panes(HOUR, 24, 40, sums=6, published=True)
     rows = 1000
     panes.reserve(rows)
     every = np.arange(rows)
     for hour in range(36 * 24):
         outcome = np.zeros(rows, np.int64)
-        panes.add(every, np.full(rows, BEGIN // HOUR + hour), outcome, [outcome] * 5)
+        panes.add(every, np.full(rows, BEGIN // HOUR + hour), outcome, [outcome] * 6)
 
-    assert panes.nbytes / rows < 64_000  # with the pool's spare room; 51 KB of it is panes
+    assert panes.nbytes / rows < 72_000  # with the pool's spare room; 58 KB of it is panes
 
 
 def test_a_series_of_one_event_takes_one_block() -> None:
-    panes = Panes(HOUR, 24, 40, sums=5, published=True)
+    panes = Panes(HOUR, 24, 40, sums=6, published=True)
     panes.reserve(20_000)
     rows = np.arange(20_000)
-    panes.add(rows, np.full(20_000, BEGIN // HOUR), rows * 0, [rows] * 5)
+    panes.add(rows, np.full(20_000, BEGIN // HOUR), rows * 0, [rows] * 6)
 
-    assert panes.nbytes / 20_000 < 2_500
+    assert panes.nbytes / 20_000 < 2_800

@@ -141,7 +141,8 @@ async def automated(settings: Settings, total: int) -> dict[str, int]:
                 for record in records:
                     assert record.value[:1] == b"\0", "written in the registry's framing"
                     window = schemas.get("Window").read(record.value[schemas.REGISTRY_FRAME :])
-                    newest[record.key] = window["agent_id"], window["automated"]
+                    if window["series"] == "TASKS":
+                        newest[record.key] = window["agent_id"], window["automated"]
     finally:
         await consumer.stop()
     counts: dict[str, int] = {}

@@ -131,7 +131,7 @@ def test_a_missing_file_other_bytes_and_other_records_are_refused(tmp_path: Path
         replay.survey([tmp_path / "a.avro"])
     with pytest.raises(ReplayError, match="cannot be read as an Avro object container"):
         replay.survey([tmp_path / "b.avro"])
-    with pytest.raises(ReplayError, match="holds Other; records to replay are SecurityEvent"):
+    with pytest.raises(ReplayError, match="holds Other; records to replay are AgentProfile"):
         replay.survey([tmp_path / "c.avro"])
 
 

@@ -67,3 +67,17 @@ async def test_a_commit_that_fails_holds_nobody_up(clock: Seconds) -> None:
         clock.now = 9.0
         raise TimeoutError
     await way.fold()
+
+
+async def test_a_part_lets_the_commits_under_way_pass_and_not_those_begun_later(
+    clock: Seconds,
+) -> None:
+    way = RightOfWay(2.0, clock)
+    first = way.commit()
+    first.__enter__()
+    passing = asyncio.create_task(way.pass_by())
+    assert not await settled(passing)
+    with way.commit():
+        assert not await settled(passing)
+        first.__exit__(None, None, None)
+        assert await settled(passing)

@@ -49,11 +49,13 @@ def test_list_names_every_record_with_its_topic_and_versions() -> None:
 
     assert set(rows) == set(schemas.names())
     assert {name: row["topic"] for name, row in rows.items() if row["topic"]} == {
-        spec.record: spec.suffix for spec in TOPICS if spec.record
+        spec.record: spec.suffix for spec in reversed(TOPICS) if spec.record
     }
     alert = rows["Alert"]
     assert alert["versions"][str(alert["version"])] == alert["fingerprint"]
-    assert f"alerts    {alert['fingerprint']}  version {alert['version']}" in call("list").stdout
+    line = next(line for line in call("list").stdout.splitlines() if line.startswith("Alert "))
+    said = line.split()
+    assert said == ["Alert", "alerts", alert["fingerprint"], "version", str(alert["version"])]
 
 
 def test_check_passes_and_says_so() -> None:
@@ -95,7 +97,9 @@ def test_register_without_a_registry_says_which_setting_is_missing() -> None:
 def test_diff_shows_what_became_of_a_released_version() -> None:
     done = call("diff", "Alert", "--version", "1")
 
-    assert done.stdout == "Alert since version 1\n  + trace_id  string or null, default null\n"
+    title, *lines = done.stdout.splitlines()
+    assert title == "Alert since version 1"
+    assert "  + trace_id  string or null, default null" in lines
     assert call("diff", "Alert").stdout.endswith("no difference\n")
 
 
@@ -197,6 +201,5 @@ def test_register_then_check_and_diff_against_a_registry(
     again = call("register").stdout
     assert f"{subject}  is there: version 1, id {done[0]['id']}, BACKWARD_TRANSITIVE\n" in again
     assert call("check").exit_code == 0
-    assert call("diff", "Alert").stdout == (
-        f"Alert since {prefix}alerts-value version 1: no difference\n"
-    )
+    same = f"Alert since {prefix}alerts-value version 1: no difference"
+    assert same in call("diff", "Alert").stdout.splitlines()

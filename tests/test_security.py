@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.alerts import Alert
 from streams.columns import SecurityEvent
 from streams.durations import DAY, HOUR, MINUTE
-from streams.incidents import Alert
 from streams.rules import RuleSet
 from streams.security import SecurityLives, SeriesLimitLife
 

@@ -25,7 +25,7 @@ def test_panes_come_back_as_they_were(values: list[list[int]], published: bool) 
     changed = revision % 2000 > 0
     panes = PaneRows(rows, table[:, :4], table[:, 4:], revision, changed)
 
-    data = state.encode_panes(HOUR, PaneKey(2, 20_000 * DAY), panes, published=published)
+    data = state.encode_panes("tasks", HOUR, PaneKey(2, 20_000 * DAY), panes, published=published)
     (record,) = state.decode([(b"key", data)])
 
     for mine, theirs in zip(panes, state.decode_panes(record.fields), strict=True):
@@ -38,7 +38,7 @@ def test_small_numbers_take_little_room() -> None:
     none = np.zeros(256, np.int64)
     panes = PaneRows(rows, table[:, :4], table[:, 4:], none, none > 0)
 
-    data = state.encode_panes(HOUR, PaneKey(0, 0), panes, published=False)
+    data = state.encode_panes("tasks", HOUR, PaneKey(0, 0), panes, published=False)
 
     assert len(data) < 256 * (1 + 4 + 2 + 4 + 2 + 2 + 1) + 100
 
@@ -54,17 +54,19 @@ def test_marks_come_back_as_they_were(rows: set[int]) -> None:
 
 def test_series_come_back_as_they_were() -> None:
     agents = {256: (Agent(None, "a"), 7), 300: (Agent("x", "ä"), 9)}
-    tasks = {5: Task(256, "t"), 7: Task(300, "t")}
+    tasks = {5: Task(256, "t"), 7: Task(300, "t", "m")}
     stored = state.decode(
         [
-            (state.agents_key(1), state.encode_agents(1, agents)),
-            (state.series_key(0), state.encode_series(0, tasks)),
+            (state.agents_key("tasks", 1), state.encode_agents("tasks", 1, agents)),
+            (state.series_key("tasks", 0), state.encode_series("tasks", 0, tasks)),
         ]
     )
 
     assert stored[0].fields["tenants"] == [None, "x"]
     assert state.unpack_rows(1, stored[0].fields["rows"]).tolist() == [256, 300]
     assert stored[1].fields["agents"] == [256, 300]
+    assert stored[1].fields["models"] == [None, "m"]
+    assert {one.fields["table"] for one in stored} == {"tasks"}
 
 
 def test_half_precision_comes_back_bit_by_bit() -> None:
@@ -87,22 +89,24 @@ def test_keys_are_short_paths() -> None:
     keys = [
         state.clock_key("tasks"),
         state.evidence_key("tasks"),
-        state.agents_key(3),
-        state.series_key(3),
-        state.pane_key(HOUR, PaneKey(3, 20_000 * DAY)),
-        state.pane_key(MINUTE, PaneKey(3, 20_000 * DAY)),
+        state.agents_key("tasks", 3),
+        state.series_key("calls", 3),
+        state.pane_key("tasks", HOUR, PaneKey(3, 20_000 * DAY)),
+        state.pane_key("tasks", MINUTE, PaneKey(3, 20_000 * DAY)),
+        state.pane_key("tasks-days", DAY, PaneKey(3, 20_000 * DAY)),
         state.residual_key("error-rate", "24h", 3, 20_000),
         state.life_key("error-rate", 3),
-        state.LIMIT_KEY,
+        state.limit_key(None),
     ]
 
     assert [key.decode() for key in keys] == [
         "clock/tasks",
         "evidence/tasks",
-        "agents/3",
-        "series/3",
-        "pane/1h/3/1728000000000",
-        "pane/1m/3/1728000000000",
+        "agents/tasks/3",
+        "series/calls/3",
+        "pane/tasks/1h/3/1728000000000",
+        "pane/tasks/1m/3/1728000000000",
+        "pane/tasks-days/1d/3/1728000000000",
         "residual/error-rate/24h/3/20000",
         "life/error-rate/3",
         "limit",

@@ -120,6 +120,16 @@ def test_each_record_of_the_contract_has_a_line(name: str) -> None:
     assert "None" not in line
 
 
+def test_the_line_of_a_review_leaves_out_the_words_of_the_person() -> None:
+    fields = schemas.schema("HumanReview")["fields"]
+    record = {field["name"]: sample(field["type"]) for field in fields}
+
+    line = as_line(shown(record | {"reason": "she said so"}, "HumanReview"))
+
+    assert "OVERRIDDEN" in line
+    assert "she said so" not in line
+
+
 def sample(kind: Any) -> Any:
     if isinstance(kind, list):
         return sample(kind[-1])

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from streams import schemas
 from streams.batch import FetchedBatch
 from streams.cli import app
-from streams.codec import SecurityDecoder, TaskDecoder
+from streams.codec import decoders
 from streams.durations import DAY, HOUR, MINUTE
 from streams.explain import explain
 from streams.reasons import DeadLetterReason
@@ -53,6 +53,42 @@ def task(**changes: Any) -> dict[str, Any]:
 def threat(**changes: Any) -> dict[str, Any]:
     record = {"event_id": "e", "occurred_at": NOW, "tenant": None, "agent_id": "claims"}
     return record | {"kind": "OTHER", "severity": "HIGH", "blocked": False} | changes
+
+
+AGENT = {"event_id": "e", "occurred_at": NOW, "tenant": None, "agent_id": "claims"}
+CALL = AGENT | {"integration": "crm", "operation": "read", "outcome": "OK", "duration_ms": 25.0}
+REVIEW = AGENT | {
+    "task_type": "claim",
+    "task_event_id": "e-1",
+    "task_occurred_at": NOW - 5,
+    "verdict": "OVERRIDDEN",
+    "agent_decision": "PAY",
+    "human_decision": "REFUSE",
+    "reason_code": "POLICY",
+}
+CHANGE = AGENT | {"kind": "PROMPT", "from_version": "v17", "to_version": "v18"}
+QUEUE = AGENT | {"depth": 12, "oldest_age_ms": 90_000}
+PROFILE = AGENT | {"owner": "claims", "time_zone": "Europe/Vienna", "depends_on": ["crm"]}
+CONTROL = {
+    "event_id": "e",
+    "occurred_at": NOW,
+    "control_id": "c-1",
+    "kind": "SILENCE",
+    "match_entity_id": "claims",
+    "until_at": NOW + HOUR,
+    "by": "operator",
+    "why": "known",
+}
+GOOD = {
+    "tasks": task(),
+    "calls": CALL,
+    "security": threat(),
+    "reviews": REVIEW,
+    "changes": CHANGE,
+    "queues": QUEUE,
+    "profiles": PROFILE,
+    "controls": CONTROL,
+}
 
 
 def validator(now: int = NOW, **given: Any) -> Validator:
@@ -99,6 +135,9 @@ def test_a_good_record_shows_what_a_worker_reads_its_key_partition_schema_and_si
         "input_tokens": 12,
         "output_tokens": 3,
         "cached_tokens": 0,
+        "model": None,
+        "confidence": None,
+        "features": 0,
     }
     assert (verdict.key, verdict.partition) == ("acme/claims", 5)
     assert verdict.schema == schemas.fingerprint("TaskFinished").hex()
@@ -108,15 +147,12 @@ def test_a_good_record_shows_what_a_worker_reads_its_key_partition_schema_and_si
 @pytest.mark.parametrize("topic", RECORDS)
 def test_every_verdict_on_bytes_is_the_decoders(topic: str) -> None:
     random = Random(7)
-    record = task() if topic == "tasks" else threat()
-    good = schemas.encode(RECORDS[topic], record)
-    decoder: TaskDecoder | SecurityDecoder = TaskDecoder(partitions=12)
-    if topic == "security":
-        decoder = SecurityDecoder(partitions=12)
+    good = schemas.encode(RECORDS[topic], GOOD[topic])
+    decoder = decoders(Settings())[topic]
     judge = validator(topic=topic)
-    key = b"acme/claims" if topic == "tasks" else b"claims"
+    key = {"tasks": b"acme/claims", "controls": b"c-1"}.get(topic, b"claims")
     seen = set()
-    for _ in range(1500):
+    for _ in range(700):
         value = bytearray(good)
         for _ in range(random.randint(1, 3)):
             value[random.randrange(len(value))] = random.randrange(256)
@@ -130,7 +166,8 @@ def test_every_verdict_on_bytes_is_the_decoders(topic: str) -> None:
         assert not refused or refused[0].detail in verdict.problems
         seen.add(verdict.reason)
     assert {None, DeadLetterReason.BAD_BODY, DeadLetterReason.UNKNOWN_SCHEMA} <= seen
-    assert {DeadLetterReason.KEY_MISMATCH, DeadLetterReason.STRAY_PARTITION} <= seen
+    assert DeadLetterReason.KEY_MISMATCH in seen
+    assert (DeadLetterReason.STRAY_PARTITION in seen) == (topic != "controls")
 
 
 def batch(value: bytes, key: bytes, partition: int) -> FetchedBatch:
@@ -296,12 +333,138 @@ def test_types_of_a_newer_schema_are_judged_too() -> None:
 
 
 def test_limits_that_no_worker_judges_are_warnings() -> None:
-    changes = {"confidence": 7.0, "model": "m" * 300, "input_features": [0.0] * 300}
-    verdict = judged(task(**changes))
+    verdict = judged(task(prompt_version="v" * 300, trust_tier="t" * 300))
 
     assert verdict.word == "warning"
-    names = [warning.split(" ")[0] for warning in verdict.warnings]
+    assert [warning.split(" ")[0] for warning in verdict.warnings] == [
+        "prompt_version",
+        "trust_tier",
+    ]
+
+
+def test_limits_of_confidence_model_and_features_are_judged() -> None:
+    verdict = judged(task(confidence=7.0, model="m" * 300, input_features=[0.0] * 300))
+
+    assert verdict.reason is DeadLetterReason.INVALID_FIELD
+    names = [problem.split(" ")[0] for problem in verdict.problems]
     assert names == ["confidence", "model", "input_features"]
+
+
+# -- every topic -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("topic", RECORDS)
+def test_the_topic_of_a_record_is_known_by_its_fields_and_its_schema(topic: str) -> None:
+    for verdict in (
+        judged(GOOD[topic]),
+        of_bytes(schemas.encode(RECORDS[topic], GOOD[topic])),
+        judged(GOOD[topic], topic=f"agentops.{topic}"),
+    ):
+        assert (verdict.word, verdict.topic, verdict.warnings) == ("ok", topic, [])
+
+
+def test_the_key_of_a_control_is_its_id_and_its_partition_the_only_one() -> None:
+    verdict = judged(CONTROL)
+
+    assert (verdict.key, verdict.partition) == ("c-1", 0)
+    assert judged(CONTROL, key=b"claims").reason is DeadLetterReason.KEY_MISMATCH
+
+
+def test_a_null_value_deletes_a_profile_and_nothing_else() -> None:
+    gone = Sample("here", None, key=b"acme/claims", has_key=True)
+
+    deleted = validator(topic="profiles").judge(gone)
+
+    assert (deleted.word, deleted.read) == ("ok", {"occurred_at": NOW, "key": "acme/claims"})
+    assert validator(topic="queues").judge(gone).reason is DeadLetterReason.NULL_VALUE
+
+
+@pytest.mark.parametrize(
+    ("topic", "changes", "problems"),
+    [
+        ("calls", {"attempts": 0, "status_code": -1}, ["attempts", "status_code"]),
+        ("reviews", {"reason": "x" * 257, "agent_confidence": 2.0}, ["reason", "agent_confidence"]),
+        ("changes", {"integration": ""}, ["integration"]),
+        ("queues", {"depth": -1}, ["depth"]),
+        ("profiles", {"owner": "", "feature_names": [""]}, ["owner", "feature_names"]),
+        ("controls", {"by": "", "until_at": None}, ["by"]),
+        ("controls", {"until_at": None}, ["until_at"]),
+        ("controls", {"kind": "RULES"}, ["rules"]),
+        ("controls", {"kind": "MUTE"}, ["kind"]),
+    ],
+)
+def test_what_is_wrong_is_said_of_every_topic(
+    topic: str, changes: dict[str, Any], problems: list[str]
+) -> None:
+    verdict = judged(GOOD[topic] | changes)
+
+    assert verdict.reason is DeadLetterReason.INVALID_FIELD
+    assert sorted(problem.split(" ")[0] for problem in verdict.problems) == sorted(problems)
+
+
+@pytest.mark.parametrize(
+    ("topic", "changes", "words"),
+    [
+        ("tasks", {"duration_ms": 0.8}, "duration_ms is 0.8; it looks like seconds"),
+        ("calls", {"duration_ms": 0.25}, "duration_ms is 0.25; it looks like seconds"),
+        ("calls", {"occurred_at": NOW // 1000}, "it looks like seconds, ms are expected"),
+        ("calls", {"status_code": 503}, "outcome is OK"),
+        ("calls", {"outcome": "TIMEOUT"}, "its error type is TIMEOUT"),
+        ("reviews", {"human_decision": "PAY"}, "verdict is OVERRIDDEN"),
+        ("reviews", {"verdict": "CONFIRMED"}, "the decisions are not equal"),
+        ("reviews", {"task_occurred_at": None}, "cannot be found"),
+        ("reviews", {"task_occurred_at": NOW + 1}, "after occurred_at"),
+        ("reviews", {"task_occurred_at": NOW // 1000}, "looks like seconds"),
+        ("reviews", {"reason": SECRET}, "keep_review_reasons"),
+        ("changes", {"to_version": "v17"}, "are equal"),
+        ("queues", {"depth": 0}, "nothing waits"),
+        ("profiles", {"time_zone": "Europe/Wien"}, "no zone known here"),
+        ("profiles", {"depends_on": ["crm", "crm"]}, "holds a name twice"),
+        ("profiles", {"last_trained_at": NOW // 1000}, "last_trained_at"),
+        ("profiles", {"sunset_at": NOW}, "lifecycle is ACTIVE"),
+        ("controls", {"match_entity_id": None}, "SILENCE matches every alert"),
+        ("controls", {"match_entity_kind": "agent"}, "match_entity_kind matches nothing"),
+    ],
+)
+def test_what_is_probably_not_meant_is_a_warning(
+    topic: str, changes: dict[str, Any], words: str
+) -> None:
+    verdict = judged(GOOD[topic] | changes)
+
+    assert verdict.word == "warning"
+    assert words in " ".join(verdict.warnings)
+
+
+def test_a_silence_until_a_time_in_seconds_is_refused_and_the_cure_says_so() -> None:
+    verdict = judged(CONTROL | {"until_at": NOW // 1000})
+
+    assert verdict.reason is DeadLetterReason.INVALID_FIELD
+    assert "until_at is ms since 1970 UTC" in (verdict.cure or "")
+
+
+@pytest.mark.parametrize("changes", [{"reason": SECRET}, {"reason": SECRET * 20}])
+def test_no_word_of_a_review_is_ever_repeated(changes: dict[str, Any]) -> None:
+    value = schemas.encode("HumanReview", REVIEW | changes)
+
+    for verdict in (judged(REVIEW | changes), of_bytes(value), of_bytes(value[:-3])):
+        assert SECRET not in json.dumps(verdict.as_dict())
+
+
+@pytest.mark.parametrize(
+    ("topic", "line"),
+    [
+        ("calls", "claims crm read OK 25 ms, attempts 1; key claims, partition 5 of 12"),
+        ("reviews", "claims claim OVERRIDDEN; key"),
+        ("changes", "claims PROMPT v17 to v18 planned; key"),
+        ("queues", "claims 12 waiting, oldest 90000 ms; key"),
+        ("profiles", "claims ACTIVE of claims, Europe/Vienna; key"),
+        ("controls", "c-1 SILENCE until 2026-01-01 01:00:00Z; key c-1, partition 0 of 1;"),
+    ],
+)
+def test_a_line_says_what_a_worker_reads(topic: str, line: str) -> None:
+    done = call("-", given=json.dumps(GOOD[topic]).encode())
+
+    assert line in done.stdout
 
 
 # -- times -------------------------------------------------------------------------------------

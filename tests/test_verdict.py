@@ -30,29 +30,43 @@ def blank(name: str) -> dict[str, Any]:
     return found
 
 
-def alerts(*, without: str = "") -> list[bytes]:
-    """Return the records of a run that is as the truth says, but for one alert."""
+def alerts(*, without: str = "") -> list[tuple[str, bytes]]:
+    """Return (topic, value) of a run that is as the truth says, but for one alert."""
     values = []
     for one in FACTS.expected:
         start = ORIGIN + one.start_ms
         for status, at in (("FIRING", start), ("RESOLVED", start + 1)):
-            record = blank("Alert") | {"rule": one.rule, "entity_id": one.agent, "page": one.page}
+            record = blank("Alert") | {"rule": one.mark.rule, "page": bool(one.page)}
+            record |= {"entity_kind": one.mark.entity_kind, "entity_id": one.mark.entity}
             record |= {"alert_id": f"{one.fingerprint}-{start}", "status": status}
-            record |= {"starts_at": start, "updated_at": at}
+            record |= {"starts_at": start, "updated_at": at, "change_ref": one.change_ref}
             if one.name != without:
-                values.append(schemas.encode("Alert", record))
+                values.append(("alerts", schemas.encode("Alert", record)))
     return values
 
 
-async def published(settings: Settings, values: list[bytes], *, commit: bool = True) -> None:
+def requests() -> list[tuple[str, bytes]]:
+    """Return (topic, value) of the retraining requests of such a run."""
+    values = []
+    for number, one in enumerate(FACTS.requests):
+        record = blank("RetrainingRequest") | {"agent_id": one.agent, "cause": one.cause}
+        record |= {"request_id": f"request-{number}", "signals": [one.signal or "any"]}
+        record |= {"updated_at": ORIGIN + one.start_ms}
+        values.append(("retraining", schemas.encode("RetrainingRequest", record)))
+    return values
+
+
+async def published(
+    settings: Settings, values: list[tuple[str, bytes]], *, commit: bool = True
+) -> None:
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.bootstrap_servers, transactional_id=settings.app_id
     )
     await producer.start()
     try:
         await producer.begin_transaction()
-        for value in values:
-            await producer.send_and_wait(settings.topic("alerts"), value)
+        for topic, value in values:
+            await producer.send_and_wait(settings.topic(topic), value)
         await (producer.commit_transaction if commit else producer.abort_transaction)()
     finally:
         await producer.stop()
@@ -73,19 +87,19 @@ async def refused(settings: Settings) -> None:
 
 async def test_a_run_as_the_truth_says_is_right(settings: Settings) -> None:
     await create_topics(settings)
-    await published(settings, alerts())
+    await published(settings, [*alerts(), *requests()])
     await refused(settings)
 
     found = await verdict.judge(settings, ORIGIN, 20.0)
 
     assert found["wrong"] == []
-    assert len(found["found"]) == len(FACTS.expected)
+    assert len(found["found"]) == len(FACTS.expected) + len(FACTS.requests)
     assert found["dead_letters_expected"] is True
 
 
 async def test_a_missing_alert_and_missing_dead_letters_are_told(settings: Settings) -> None:
     await create_topics(settings)
-    await published(settings, alerts(without="trust-tier violation"))
+    await published(settings, [*alerts(without="trust-tier violation"), *requests()])
 
     found = await verdict.judge(settings, ORIGIN, 3.0)
 
@@ -95,12 +109,12 @@ async def test_a_missing_alert_and_missing_dead_letters_are_told(settings: Setti
 
 async def test_what_is_not_committed_does_not_count(settings: Settings) -> None:
     await create_topics(settings)
-    await published(settings, alerts(), commit=False)
+    await published(settings, [*alerts(), *requests()], commit=False)
 
     found = await verdict.judge(settings, ORIGIN, 3.0)
 
     assert found["alerts"] == 0
-    assert len(found["wrong"]) == len(FACTS.expected)
+    assert len(found["wrong"]) == len(FACTS.expected) + len(FACTS.requests)
 
 
 def test_the_command_ends_with_1_when_something_is_wrong(

@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
-RECORDS = {"tasks": "TaskFinished", "security": "SecurityEvent"}
+RECORDS = {
+    "tasks": "TaskFinished",
+    "calls": "IntegrationCall",
+    "security": "SecurityEvent",
+    "reviews": "HumanReview",
+}
 
 
 class Encoder:
@@ -94,7 +99,7 @@ def headers(event: dict[str, Any]) -> list[tuple[str, bytes]]:
 
 
 def events(path: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the events of a file, of stdin for "-", or two made up now."""
+    """Yield the events of a file, of stdin for "-", or four made up now."""
     if path is None:
         yield from demo("claims-agent")
     elif path == "-":
@@ -105,7 +110,10 @@ def events(path: str | None) -> Iterator[dict[str, Any]]:
 
 
 def demo(agent: str) -> Iterator[dict[str, Any]]:
-    """Yield a task that ended now and what a guard saw in it: codes and pointers, no content."""
+    """Yield a task that ended now, and a call, what a guard saw and a review of it.
+
+    Codes and pointers, no content.
+    """
     trace = secrets.token_hex(16)
     common = {"occurred_at": time.time_ns() // 1_000_000, "agent_id": agent, "trace_id": trace}
     task = {
@@ -126,7 +134,31 @@ def demo(agent: str) -> Iterator[dict[str, Any]]:
         "blocked": True,
         "detail_code": "INDIRECT_DOCUMENT",
     }
-    for topic, fields in (("tasks", task), ("security", seen)):
+    call = {
+        "event_id": str(uuid.uuid4()),
+        "integration": "crm",
+        "operation": "read-customer",
+        "outcome": "ERROR",
+        "status_code": 503,
+        "duration_ms": 420.0,
+        "attempts": 3,
+    }
+    review = {
+        "event_id": str(uuid.uuid4()),
+        "task_type": task["task_type"],
+        "task_event_id": task["event_id"],
+        "task_occurred_at": common["occurred_at"],
+        "verdict": "OVERRIDDEN",
+        "agent_decision": "ROUTINE",
+        "human_decision": "URGENT",
+        "reason_code": "MISSED_DEADLINE",
+    }
+    for topic, fields in (
+        ("tasks", task),
+        ("calls", call),
+        ("security", seen),
+        ("reviews", review),
+    ):
         parent = f"00-{trace}-{secrets.token_hex(8)}-01"
         yield {"topic": topic, "record": common | fields, "traceparent": parent}
 
