@@ -15,6 +15,7 @@ import numpy as np
 from streams.columns import DictColumn
 from streams.durations import HOUR, MINUTE
 from streams.layout import Layout
+from streams.operations import SEPARATOR
 from streams.partials import EntityKey, Kind, condense, first_tick
 from streams.sketch import index_of
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from streams.series import Agent, Series, Task
 
     I64 = NDArray[np.int64]
-
-SEPARATOR = "\x1f"
-"""Between integration, operation and the mark of contract tests in the name of a series."""
 
 TEST = "contract-test"
 """Third part of the name of a series of contract tests, and first word of their marks."""

@@ -7,27 +7,16 @@ bytes, and batches wait until the topics around them were read as far.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from streams.batch import Refusal
-from streams.codec import (
-    CallDecoder,
-    ChangeDecoder,
-    ProfileDecoder,
-    QueueDecoder,
-    ReviewDecoder,
-    SecurityDecoder,
-    TaskDecoder,
-)
+from streams.codec import decoders
 from streams.decoding import Decoded
 from streams.durations import HOUR
-from streams.findings import Finding, finding_id
 from streams.ordering import Order, Role, Span
 from streams.outputs import Outbox, Outputs
-from streams.reasons import Transition
 from streams.workforce import Scope, Workforce
 
 if TYPE_CHECKING:
@@ -146,7 +135,7 @@ class DetectCore:
         name = settings.topic
         scope = Scope(partition, settings.partitions, settings.max_series, name)
         self._workforce = Workforce(rules, scope)
-        self._decoders = _decoders(settings, catalog)
+        self._decoders = decoders(settings, catalog.find)
         self._folds: dict[str, Fold] = {
             "tasks": self._workforce.fold_tasks,
             "security": self._workforce.fold_security,
@@ -261,15 +250,7 @@ class DetectCore:
 
     def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
         """Return the finding that this partition stands still, or goes on again."""
-        finding = Finding.partition_stopped(self._partition, str(reason), since_ms)
-        if resumed_ms is not None:
-            finding = replace(
-                finding,
-                finding_id=finding_id(finding.alert_id, Transition.RESOLVED, resumed_ms),
-                transition=Transition.RESOLVED,
-                at=resumed_ms,
-            )
-        return [self._outputs.finding(finding)]
+        return [self._outputs.stopped(str(reason), since_ms, resumed_ms)]
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -290,23 +271,6 @@ class DetectCore:
         """Remember that the tasks clock stood where it stands by then."""
         if (clock := self._workforce.clocks.get("tasks")) is not None:
             self._samples.append(ClockSample(fetched_at, clock))
-
-
-def _decoders(settings: Settings, catalog: SchemaCatalog) -> dict[str, Any]:
-    keys: dict[str, Any] = {
-        "partitions": settings.partitions,
-        "partitioner": settings.partitioner,
-        "find": catalog.find,
-    }
-    return {
-        "tasks": TaskDecoder(**keys),
-        "security": SecurityDecoder(**keys),
-        "calls": CallDecoder(**keys),
-        "reviews": ReviewDecoder(**keys, keep_reasons=settings.keep_review_reasons),
-        "changes": ChangeDecoder(**keys),
-        "queues": QueueDecoder(**keys),
-        "profiles": ProfileDecoder(**keys),
-    }
 
 
 def _times(value: Any) -> I64:

@@ -13,7 +13,8 @@ import numpy as np
 from streams import operations
 from streams.arms import CLEAR, ENOUGH, FIRE, JUDGEABLE, WAKES
 from streams.durations import DAY, HOUR, WEEK
-from streams.operations import StoredLives, life_key, life_row
+from streams.operations import life_key, life_row
+from streams.stored_lives import StoredLives
 from streams.tails import binomial_tail, poisson_tail
 from streams.watch import Happening, KeyedLives, Measure, watch_finding
 

@@ -14,9 +14,10 @@ from streams import operations, state, stats
 from streams.arms import CLEAR, ENOUGH, FIRE, JUDGEABLE, WAKES
 from streams.baseline import NEVER, Baseline, Counts, baseline
 from streams.durations import DAY, HOUR, WEEK
-from streams.operations import StoredLives, life_key, life_row
+from streams.operations import life_key, life_row
 from streams.panes import Panes
 from streams.sketch import Sketch, SketchPanes, percentiles, value_of
+from streams.stored_lives import StoredLives
 from streams.watch import KEPT, Happening, KeyedLives, Measure, watch_finding
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from streams import state
 from streams.durations import HOUR
 from streams.findings import Entity, Evidence
 from streams.reasons import EntityKind
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from streams.ledger import Ledger
     from streams.series import Agent
-    from streams.watch import Change, KeyedLives
+    from streams.watch import KeyedLives
 
     I64 = NDArray[np.int64]
 
@@ -69,32 +68,6 @@ def totals(ledger: Ledger, row: int, start: int, end: int) -> dict[str, float]:
     sums = ledger.task_hours.sums(np.full(1, task, np.int64), *hours)[0].sum(axis=0)
     names = ledger.layout.sums
     return {name: float(sums[names.index(name)]) for name in ("attempts", "timeouts")}
-
-
-class StoredLives:
-    """Stores the lives of a rule by key."""
-
-    def __init__(self, rule: str, lives: KeyedLives) -> None:
-        self._rule, self._lives = rule, lives
-
-    def changes(self) -> Iterable[Change]:
-        """Return the lives that changed since the last call, None for one that is gone."""
-        for key in self._lives.take_dirty():
-            life = self._lives.dump(key)
-            fields = None if life is None else {"rule": self._rule, "key": key, **life}
-            value = None if fields is None else state.encode("SubjectLifeState", fields)
-            yield state.subject_life_key(self._rule, key), value
-
-    def restore(self, stored: state.Stored) -> bool:
-        """Take over a stored record; return whether it is one of these."""
-        if stored.kind != "SubjectLifeState" or stored.fields["rule"] != self._rule:
-            return False
-        self._lives.load(stored.fields["key"], stored.fields)
-        return True
-
-    def settle(self) -> None:
-        """Count all that was restored as stored."""
-        self._lives.take_dirty()
 
 
 def life_key(row: int, part: str = "") -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streams.dead_letters import dead_letter
 from streams.epoch import OutRecord
+from streams.findings import Finding, finding_id
+from streams.reasons import Transition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from streams.batch import FetchedBatch, Refusal
     from streams.catalog import SchemaCatalog
-    from streams.findings import Finding
     from streams.reasons import DeadLetterReason
     from streams.settings import Settings
 
@@ -84,6 +86,24 @@ class Outputs:
         """Return the record of a finding; its key is its fingerprint."""
         value = self._catalog.encode("Finding", finding.to_record())
         return OutRecord(self._name("findings"), 0, finding.fingerprint.encode(), value)
+
+    def stopped(self, why: str, since_ms: int, resumed_ms: int | None) -> OutRecord:
+        """Return the record that this partition stands still, or goes on again.
+
+        Args:
+            why: the reason, which becomes the finding's kind.
+            since_ms: when it stopped, ms.
+            resumed_ms: when it went on; None while it stands still.
+        """
+        finding = Finding.partition_stopped(self._partition, why, since_ms)
+        if resumed_ms is not None:
+            finding = replace(
+                finding,
+                finding_id=finding_id(finding.alert_id, Transition.RESOLVED, resumed_ms),
+                transition=Transition.RESOLVED,
+                at=resumed_ms,
+            )
+        return self.finding(finding)
 
     def window(self, window: Mapping[str, Any]) -> OutRecord:
         """Return the record of a closed hour."""

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from streams import state, stats
+from streams import stats
 from streams.arms import CLEAR, ENOUGH, FIRE, JUDGEABLE, WAKES, Part
 from streams.durations import MINUTE, Duration
 from streams.findings import Entity, Evidence
 from streams.life import Turn
 from streams.reasons import EntityKind, Severity, Transition, TransitionReason
 from streams.series import MISSING, Agent
+from streams.stored_lives import StoredLives
 from streams.watch import Happening, KeyedLives, Measure, Subject, watch_finding
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ class Queues:
         self._ledger, self._depths = ledger, depths
         self._evidence = Evidence(topic, partition, -1, -1)
         self._lives = KeyedLives(rule)
+        self._stored = StoredLives(rule.name, self._lives)
 
     # -- ticks -------------------------------------------------------------------------------
 
@@ -206,22 +208,15 @@ class Queues:
 
     def changes(self) -> Iterable[Change]:
         """Return the lives that changed since the last call."""
-        for key in self._lives.take_dirty():
-            life = self._lives.dump(key)
-            name = state.subject_life_key(self.rule.name, key)
-            fields = None if life is None else {"rule": self.rule.name, "key": key, **life}
-            yield name, None if fields is None else state.encode("SubjectLifeState", fields)
+        return self._stored.changes()
 
     def restore(self, stored: Stored) -> bool:
         """Take over a stored life; return whether it is one of this rule."""
-        if stored.kind != "SubjectLifeState" or stored.fields["rule"] != self.rule.name:
-            return False
-        self._lives.load(stored.fields["key"], stored.fields)
-        return True
+        return self._stored.restore(stored)
 
     def settle(self) -> None:
         """Count all that was restored as stored."""
-        self._lives.take_dirty()
+        self._stored.settle()
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from streams import snapshot
-from streams.calls import SEPARATOR
 from streams.clock import Clock
 from streams.confluence import Confluence
 from streams.durations import HOUR
 from streams.findings import Evidence
 from streams.ledger import Batch
 from streams.life import Turn
+from streams.operations import SEPARATOR
 from streams.partials import Kind
 from streams.reasons import TransitionReason
 from streams.series import MISSING, Agent

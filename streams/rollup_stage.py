@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streams.batch import Refusal
 from streams.codec import RecordDecoder
-from streams.findings import Finding, finding_id
 from streams.outputs import Outbox, Outputs
-from streams.reasons import DeadLetterReason, Transition
+from streams.reasons import DeadLetterReason
 from streams.sections import roll_up
 
 if TYPE_CHECKING:
@@ -92,12 +90,4 @@ class RollUpCore:
 
     def halted(self, reason: StopReason, since_ms: int, resumed_ms: int | None) -> list[OutRecord]:
         """Return the finding that this partition stands still, or goes on again."""
-        finding = Finding.partition_stopped(self._partition, f"rollup {reason}", since_ms)
-        if resumed_ms is not None:
-            finding = replace(
-                finding,
-                finding_id=finding_id(finding.alert_id, Transition.RESOLVED, resumed_ms),
-                transition=Transition.RESOLVED,
-                at=resumed_ms,
-            )
-        return [self._outputs.finding(finding)]
+        return [self._outputs.stopped(f"rollup {reason}", since_ms, resumed_ms)]

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from streams import state, stats
+from streams import stats
 from streams.arms import CLEAR, ENOUGH, FIRE, JUDGEABLE, WAKES
 from streams.baseline import NEVER, Baseline, Counts, baseline
 from streams.durations import DAY, HOUR, WEEK
+from streams.stored_lives import StoredLives
 from streams.watch import Happening, KeyedLives, Measure, watch_finding
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class ShareLives:
     def __init__(self, rule: ShareRule) -> None:
         self.rule = rule
         self._lives = KeyedLives(rule)
+        self._stored = StoredLives(rule.name, self._lives)
 
     def awake(self) -> list[bytes]:
         """Return the keys that need every tick."""
@@ -244,22 +246,15 @@ class ShareLives:
 
     def changes(self) -> Iterable[Change]:
         """Return the lives that changed since the last call."""
-        for key in self._lives.take_dirty():
-            life = self._lives.dump(key)
-            name = state.subject_life_key(self.rule.name, key)
-            fields = None if life is None else {"rule": self.rule.name, "key": key, **life}
-            yield name, None if fields is None else state.encode("SubjectLifeState", fields)
+        return self._stored.changes()
 
     def restore(self, stored: Stored) -> bool:
         """Take over a stored life; return whether it is one of this rule."""
-        if stored.kind != "SubjectLifeState" or stored.fields["rule"] != self.rule.name:
-            return False
-        self._lives.load(stored.fields["key"], stored.fields)
-        return True
+        return self._stored.restore(stored)
 
     def settle(self) -> None:
         """Count all that was restored as stored."""
-        self._lives.take_dirty()
+        self._stored.settle()
 
 
 def share_finding(
